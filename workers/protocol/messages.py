@@ -1,0 +1,148 @@
+"""The messages between platform and node, strict and versioned.
+
+From the platform: `Announcement`, `Assignment`, `Withdrawal` (Celery messages whose only
+arguments are the JSON text and its signature). From a node: `AckMessage`, `Report`,
+`Heartbeat` (plain JSON bodies, signature in a header). Unknown fields, numbers as text,
+NaN and infinities are refused.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from workers.protocol import limits
+
+VERSION = 1
+
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,40}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Nonce = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{0,40}$")]
+Url = Annotated[str, StringConstraints(max_length=2000, pattern=r"^https?://")]
+Short = Annotated[str, StringConstraints(max_length=120)]
+Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Pixel = Annotated[float, Field(ge=0, le=limits.IMAGE_SIDE_MAX, allow_inf_nan=False)]
+
+#: (class id, score 0..1, x, y, width, height), pixels of the picture as seen.
+Detection = tuple[Annotated[int, Field(ge=0, le=100_000)], Score, Pixel, Pixel, Pixel, Pixel]
+
+
+class Message(BaseModel):
+    """Common to all: strict types, no unknown fields, never changed."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    v: Literal[1] = 1
+    #: The sender's clock, UTC.
+    sent_at: AwareDatetime
+
+
+class ModelReference(BaseModel):
+    """Which model, and where to fetch it."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    digest: Digest
+    size_bytes: Annotated[int, Field(gt=0, le=limits.MODEL_BYTES_MAX)]
+    url: Url
+    kind: Literal["detect"]
+    #: Class ids the model may answer with.
+    class_ids: Annotated[list[int], Field(max_length=100_000)]
+
+
+class Input(BaseModel):
+    """One picture of an assignment."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    position: Annotated[int, Field(ge=0, lt=limits.CHUNK_ITEMS_MAX)]
+    digest: Digest
+    size_bytes: Annotated[int, Field(gt=0, le=limits.IMAGE_BYTES_MAX)]
+    url: Url
+
+
+class Announcement(Message):
+    """A job is open. Nodes answer with an `AckMessage`."""
+
+    kind: Literal["announcement"] = "announcement"
+    job: Identifier
+    task: Literal["detect"]
+    model_digest: Digest
+    items: Annotated[int, Field(gt=0)]
+
+
+class Assignment(Message):
+    """Compute these pictures with this model, for this node only."""
+
+    kind: Literal["assignment"] = "assignment"
+    #: The replica's id.
+    assignment: Identifier
+    node: Identifier
+    job: Identifier
+    nonce: Nonce
+    model: ModelReference
+    #: Report every detection with at least this score.
+    score_floor: Score
+    inputs: Annotated[list[Input], Field(min_length=1, max_length=limits.CHUNK_ITEMS_MAX)]
+    expires_at: AwareDatetime
+
+
+class Withdrawal(Message):
+    """These assignments are no longer wanted; running ones may be ended."""
+
+    kind: Literal["withdrawal"] = "withdrawal"
+    node: Identifier
+    assignments: Annotated[list[Identifier], Field(max_length=limits.RUNNING_MAX)]
+
+
+class AckMessage(Message):
+    """The node takes part in the job."""
+
+    kind: Literal["ack"] = "ack"
+    node: Identifier
+    job: Identifier
+    slots: Annotated[int, Field(ge=0, le=limits.SLOTS_MAX)]
+    cached_models: Annotated[list[Digest], Field(max_length=limits.CACHED_MODELS_MAX)]
+
+
+class Answer(BaseModel):
+    """What the node found on one picture; at most 100 detections, highest score first."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    position: Annotated[int, Field(ge=0, lt=limits.CHUNK_ITEMS_MAX)]
+    width: Annotated[int, Field(gt=0, le=limits.IMAGE_SIDE_MAX)]
+    height: Annotated[int, Field(gt=0, le=limits.IMAGE_SIDE_MAX)]
+    detections: Annotated[list[Detection], Field(max_length=limits.DETECTIONS_MAX)]
+
+
+class Report(Message):
+    """The node's answer to an assignment, or why it has none."""
+
+    kind: Literal["report"] = "report"
+    node: Identifier
+    assignment: Identifier
+    nonce: Nonce
+    model_digest: Digest
+    status: Literal["done", "failed", "handed_back"]
+    #: Empty when done; else a short code such as `download_failed` or `out_of_memory`.
+    reason: Code = ""
+    answers: Annotated[list[Answer], Field(max_length=limits.CHUNK_ITEMS_MAX)] = []
+    compute_ms: Annotated[int, Field(ge=0, le=86_400_000)] = 0
+    numeric_class: Short = ""
+
+
+class Heartbeat(Message):
+    """The node is alive; renews the leases it names."""
+
+    kind: Literal["heartbeat"] = "heartbeat"
+    node: Identifier
+    running: Annotated[list[Identifier], Field(max_length=limits.RUNNING_MAX)]
+    slots: Annotated[int, Field(ge=0, le=limits.SLOTS_MAX)]
+    #: Why it takes no work (`tasks.reasons.NodeReason`), empty when it does.
+    reason: Code = ""
+    cached_models: Annotated[list[Digest], Field(max_length=limits.CACHED_MODELS_MAX)]
+    numeric_class: Short = ""
+    software_version: Short = ""

@@ -1,0 +1,33 @@
+"""Names both sides use: routing keys, task names, URL paths."""
+
+from __future__ import annotations
+
+#: Celery task names on the node; each takes (JSON text, signature).
+TASK_ANNOUNCE = "node.announce"
+TASK_ASSIGN = "node.assign"
+TASK_WITHDRAW = "node.withdraw"
+
+#: Kinds of message a node publishes; the routing key is `<kind>.<node id>`.
+KINDS = ("ack", "report", "heartbeat")
+
+ENROLL_PATH = "/api/v1/nodes/"
+
+
+def node_queue_name(node_id: str) -> str:
+    """Return the name of a node's own queue, also its routing key on `assign`."""
+    return f"node.{node_id}"
+
+
+def broker_username(node_id: str) -> str:
+    """Return the broker user of a node; `user_id` of each of its messages."""
+    return f"node-{node_id}"
+
+
+def ingress_key(kind: str, node_id: str) -> str:
+    """Return the routing key under which a node publishes `kind`."""
+    return f"{kind}.{node_id}"
+
+
+def announcement_key(task: str, model_digest: str) -> str:
+    """Return the routing key of an announcement, for example `detect.0123456789abcdef`."""
+    return f"{task}.{model_digest[:16]}"
