@@ -1,0 +1,52 @@
+"""Take a node's word that it will take part in a job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db import connection
+from django.db.models import F
+
+from tasks.models import Ack, Job, Node
+from workers.protocol import messages
+
+_OPEN = (Job.State.QUEUED, Job.State.RUNNING, Job.State.PAUSED)
+
+
+def accept(acks: Sequence[messages.AckMessage], *, now: datetime) -> list[str]:
+    """Note each ack once, with its time; return the ids of the jobs that gained a node.
+
+    Runs inside the caller's transaction. Acks of ended or unknown jobs change nothing.
+    """
+    assert connection.in_atomic_block
+    jobs = {
+        job.pk: job
+        for job in Job.objects.filter(
+            pk__in={ack.job for ack in acks}, state__in=_OPEN, announced_at__isnull=False
+        )
+    }
+    known = [ack for ack in acks if ack.job in jobs]
+    for ack in known:
+        Node.objects.filter(pk=ack.node).update(
+            last_seen_at=now, slots=ack.slots, cached_models=ack.cached_models, reason=""
+        )
+    Ack.objects.bulk_create(
+        [
+            Ack(
+                job_id=ack.job,
+                node_id=ack.node,
+                received_at=now,
+                latency_ms=_latency_ms(jobs[ack.job], now=now),
+            )
+            for ack in known
+        ],
+        ignore_conflicts=True,  # ack_once_per_node
+    )
+    Job.objects.filter(pk__in=[ack.job for ack in known]).update(version=F("version") + 1)
+    return sorted({ack.job for ack in known})
+
+
+def _latency_ms(job: Job, *, now: datetime) -> int:
+    assert job.announced_at is not None
+    return max(0, round((now - job.announced_at).total_seconds() * 1000))

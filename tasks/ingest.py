@@ -1,0 +1,112 @@
+"""The raw consumer of what nodes wrote: batches in, one service call, one ack.
+
+Not a Celery worker: Celery obeys a message's envelope (chains, callbacks, compression,
+task names) before anybody can check who sent it, and one message without a content type
+ends it. This process reads bytes and headers, nothing more.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from threading import Event
+from typing import Any
+
+from kombu import Connection, Consumer
+
+from tasks import queues
+from tasks.arrivals import Arrival
+from workers.protocol import signatures
+
+logger = logging.getLogger(__name__)
+
+#: Messages in one batch: the knee of the measured curve; more only adds delay.
+BATCH_MAX = 200
+#: How long an empty socket is waited on before a batch is flushed, seconds.
+FLUSH_SECONDS = 0.002
+#: How long an idle read blocks, seconds; bounds the reaction to a stop.
+IDLE_SECONDS = 0.5
+RECONNECT_SECONDS_MAX = 10
+
+Handler = Callable[[Sequence[Arrival]], object]
+
+
+class Ingest:
+    """Reads platform.acks, platform.heartbeats and platform.reports until told to stop."""
+
+    def __init__(self, *, connection: Connection, handle: Handler, stop: Event) -> None:
+        self._connection = connection
+        self._handle = handle
+        self._stop = stop
+        self._batch: list[Any] = []
+
+    def run(self) -> None:
+        """Consume until `stop` is set; reconnect when the broker goes away.
+
+        An exception of the handler ends the process: nothing of that batch was
+        acknowledged, all of it is delivered again.
+        """
+        failures = 0
+        while not self._stop.is_set():
+            try:
+                self._consume()
+                failures = 0
+            except self._connection.recoverable_connection_errors as exc:
+                failures += 1
+                pause = min(RECONNECT_SECONDS_MAX, 0.2 * 2**failures)
+                logger.warning("broker away (%s), again in %.1f s", type(exc).__name__, pause)
+                self._stop.wait(pause)
+
+    def _consume(self) -> None:
+        self._batch = []  # tags of an earlier connection are void
+        with self._connection.clone() as connection, connection.channel() as channel:
+            _limit_prefetch(channel)
+            consumer = Consumer(
+                channel,
+                queues.INGRESS_QUEUES,
+                on_message=self._batch.append,
+                auto_declare=False,
+                accept=None,
+            )
+            with consumer:
+                while not self._stop.is_set():
+                    self._read(connection)
+
+    def _read(self, connection: Connection) -> None:
+        """Read one message, or flush when none is there or the batch is full."""
+        try:
+            connection.drain_events(timeout=FLUSH_SECONDS if self._batch else IDLE_SECONDS)
+        except TimeoutError:
+            self._flush()
+            connection.heartbeat_check()
+        if len(self._batch) >= BATCH_MAX:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._batch:
+            return
+        batch, self._batch = self._batch, []
+        started = time.perf_counter()
+        self._handle([_arrival(message) for message in batch])
+        batch[-1].channel.basic_ack(batch[-1].delivery_tag, multiple=True)
+        logger.debug("batch of %d in %.3f s", len(batch), time.perf_counter() - started)
+
+
+def _arrival(message: Any) -> Arrival:
+    headers = message.headers or {}
+    body = message.body
+    return Arrival(
+        routing_key=str(message.delivery_info.get("routing_key", "")),
+        user_id=message.properties.get("user_id"),
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        signature=headers.get(signatures.HEADER),
+        header_names=frozenset(str(name) for name in headers),
+        body=body.encode() if isinstance(body, str) else bytes(body),
+    )
+
+
+def _limit_prefetch(channel: Any) -> None:
+    """Let twice a batch wait here: one being handled, one being read."""
+    channel.basic_qos(0, 2 * BATCH_MAX, False)  # noqa: FBT003  # AMQP's own signature

@@ -1,0 +1,369 @@
+"""A job's life as its client steers it: quote, submit, pause, resume, cancel."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+
+from payments import pricing
+from tasks import chunking, dispatch, events, fleet, settlement
+from tasks.errors import Refused
+from tasks.models import CatalogModel, Chunk, Dataset, Image, Item, Job, Replica
+from tasks.reasons import EventCode, JobReason, ReplicaReason
+from tasks.verification import policy
+
+logger = logging.getLogger(__name__)
+
+#: Images in one job.
+IMAGES_MAX = 100_000
+#: Scores below this are noise for every detector we know.
+SCORE_THRESHOLD_MIN = 0.05
+#: Seconds that fetching, messages and checks add to the computing of a chunk.
+OVERHEAD_SECONDS = 0.5
+#: p90 of the time a job takes over its median, from the tail of the straggler simulation.
+P90_OVER_P50 = 1.6
+
+TARGET_ERRORS = tuple(policy.QUORUM)
+_OPEN = (Job.State.QUEUED, Job.State.RUNNING, Job.State.PAUSED)
+
+
+class UnknownDataset(Refused):
+    """The data set does not exist or is not the client's."""
+
+    code, status, field = "unknown_dataset", 422, "dataset"
+
+
+class EmptyDataset(Refused):
+    """The data set holds no images."""
+
+    code, status, field = "empty_dataset", 422, "dataset"
+
+
+class TooManyImages(Refused):
+    """The data set holds more images than one job takes."""
+
+    code, status, field = "too_many_images", 422, "dataset"
+
+
+class UnknownModel(Refused):
+    """The model does not exist or is not offered for this kind."""
+
+    code, status, field = "unknown_model", 422, "model"
+
+
+class KindNotOffered(Refused):
+    """Jobs of this kind cannot be bought yet."""
+
+    code, status, field = "kind_not_offered", 422, "kind"
+
+
+class BadChoice(Refused):
+    """A value is outside what is offered."""
+
+    code, status = "invalid_choice", 422
+
+    def __init__(self, detail: str, *, field: str) -> None:
+        super().__init__(detail)
+        self.field = field  # type: ignore[misc]  # narrower than the class's default
+
+
+class MaxPriceTooSmall(Refused):
+    """The job costs more than the client allows."""
+
+    code, status, field = "max_price_too_small", 422, "max_price"
+
+
+class WrongState(Refused):
+    """The job's state does not allow it."""
+
+    code, status = "wrong_state", 409
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRequest:
+    """What a client asks for; checked by `quote` and `submit`."""
+
+    kind: str
+    dataset_id: str
+    model_id: str
+    target_error: str
+    score_threshold: float = 0.3
+    mode: str = "normal"
+    max_price_minor: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quote:
+    """What the job would cost and how long it may take, as things stand."""
+
+    price_minor: int
+    images: int
+    chunks: int
+    replicas_expected: int
+    eta_p50_seconds: int
+    eta_p90_seconds: int
+    lines: Sequence[pricing.PriceLine]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    dataset: Dataset
+    model: CatalogModel
+    image_ids: list[str]
+    chunk_size: int
+    replicas: int
+    price: pricing.Price
+
+
+def quote(*, owner_id: int, request: JobRequest, now: datetime) -> Quote:
+    """Price a job without buying it.
+
+    Raises:
+        Refused: with the field and code of what cannot be bought.
+    """
+    plan = _plan(owner_id=owner_id, request=request, now=now)
+    chunks = math.ceil(len(plan.image_ids) / plan.chunk_size)
+    nodes = max(1, fleet.online_count(now=now))
+    work_seconds = len(plan.image_ids) * plan.replicas * plan.model.image_ms / 1000
+    median = math.ceil(work_seconds / nodes + OVERHEAD_SECONDS)
+    return Quote(
+        price_minor=plan.price.price_minor,
+        images=len(plan.image_ids),
+        chunks=chunks,
+        replicas_expected=chunks * plan.replicas,
+        eta_p50_seconds=median,
+        eta_p90_seconds=math.ceil(median * P90_OVER_P50),
+        lines=plan.price.lines,
+    )
+
+
+def submit(*, owner_id: int, request: JobRequest, now: datetime) -> Job:
+    """Buy a job: hold its price, cut it into chunks, announce it after commit.
+
+    Raises:
+        Refused: with the field and code of what cannot be bought.
+        payments.ledger.InsufficientFunds: the balance is smaller than the price.
+    """
+    with transaction.atomic(durable=True):
+        plan = _plan(owner_id=owner_id, request=request, now=now)
+        _check_max_price(request, plan.price.price_minor)
+        job = Job.objects.create(
+            owner_id=owner_id,
+            kind=request.kind,
+            dataset=plan.dataset,
+            model=plan.model,
+            target_error=request.target_error,
+            quorum=policy.quorum(target_error=request.target_error, mode=request.mode),
+            replicas_planned=plan.replicas,
+            score_threshold=request.score_threshold,
+            mode=request.mode,
+            metadata=dict(request.metadata),
+            price_minor=plan.price.price_minor,
+            reward_image_minor=pricing.reward_minor(kind="detect", images=1),
+            fee_image_minor=pricing.fee_minor(kind="detect", images=1),
+            items_total=len(plan.image_ids),
+            submitted_at=now,
+        )
+        settlement.hold_price(job=job, now=now)
+        _cut(job, plan)
+        events.record(
+            job_id=job.pk,
+            code=EventCode.SUBMITTED,
+            detail={"images": job.items_total, "price_minor": job.price_minor},
+            now=now,
+        )
+        dispatch.announce(job_id=job.pk)
+    logger.info("job submitted", extra={"job_id": job.pk})
+    return job
+
+
+def pause(*, job_id: str, now: datetime) -> Job:
+    """Give out no more work of the job; what runs is finished and paid.
+
+    Raises:
+        WrongState: it is not queued or running.
+    """
+    return _change(
+        job_id,
+        sources=(Job.State.QUEUED, Job.State.RUNNING),
+        target=Job.State.PAUSED,
+        reason=JobReason.PAUSED_BY_CLIENT,
+        code=EventCode.PAUSED,
+        now=now,
+    )
+
+
+def resume(*, job_id: str, now: datetime) -> Job:
+    """Go on with a paused job.
+
+    Raises:
+        WrongState: it is not paused.
+    """
+    with transaction.atomic(durable=True):
+        job = _move(
+            job_id,
+            sources=(Job.State.PAUSED,),
+            target=Job.State.RUNNING,
+            reason="",
+            code=EventCode.RESUMED,
+            now=now,
+        )
+        dispatch.schedule(job_ids=[job_id])
+    return job
+
+
+def cancel(*, job_id: str, now: datetime) -> Job:
+    """Stop the job: results so far stay, work under way is paid, the rest returns.
+
+    Raises:
+        WrongState: it has ended before.
+    """
+    with transaction.atomic(durable=True):
+        # Chunks before the job, as everywhere: two transactions never wait for each other.
+        _stop_chunks(job_id, now=now)
+        _move(
+            job_id,
+            sources=_OPEN,
+            target=Job.State.CANCELLED,
+            reason="",
+            code=EventCode.CANCELLED,
+            now=now,
+        )
+        Job.objects.filter(pk=job_id).update(finished_at=now)
+        settlement.close(job_id=job_id, now=now)
+    return Job.objects.get(pk=job_id)
+
+
+def _stop_chunks(job_id: str, *, now: datetime) -> None:
+    """Close what is undecided; whoever works on it, or has answered, is paid."""
+    chunks = list(
+        Chunk.objects.select_for_update(of=("self",))
+        .filter(job_id=job_id, state=Chunk.State.OPEN)
+        .order_by("pk")
+    )
+    Chunk.objects.filter(pk__in=[chunk.pk for chunk in chunks]).update(
+        state=Chunk.State.CANCELLED, decided_at=now
+    )
+    planned = Job.objects.values_list("replicas_planned", flat=True).get(pk=job_id)
+    for chunk in chunks:
+        stopped = list(
+            chunk.replicas.filter(
+                state__in=[Replica.State.LEASED, Replica.State.REPORTED]
+            ).order_by("assigned_at", "pk")
+        )
+        running = [row.pk for row in stopped if row.state == Replica.State.LEASED]
+        Replica.objects.filter(pk__in=[row.pk for row in stopped]).update(
+            state=Replica.State.CANCELLED, reason=ReplicaReason.JOB_CANCELLED
+        )
+        settlement.reward(chunk=chunk, replicas=stopped, planned=planned, now=now)
+        dispatch.withdraw(replica_ids=running)
+
+
+def _change(
+    job_id: str,
+    *,
+    sources: tuple[Job.State, ...],
+    target: Job.State,
+    reason: str,
+    code: EventCode,
+    now: datetime,
+) -> Job:
+    with transaction.atomic(durable=True):
+        return _move(job_id, sources=sources, target=target, reason=reason, code=code, now=now)
+
+
+def _move(
+    job_id: str,
+    *,
+    sources: tuple[Job.State, ...],
+    target: Job.State,
+    reason: str,
+    code: EventCode,
+    now: datetime,
+) -> Job:
+    """Change the state only from one of `sources`; of two who try, one is refused."""
+    moved = Job.objects.filter(pk=job_id, state__in=sources).update(
+        state=target, reason=reason, version=F("version") + 1
+    )
+    job = Job.objects.get(pk=job_id)
+    if moved == 0:
+        raise WrongState(f"The job is {job.state}.")
+    events.record(job_id=job_id, code=code, detail={}, now=now)
+    return job
+
+
+def _plan(*, owner_id: int, request: JobRequest, now: datetime) -> _Plan:
+    _check_choices(request)
+    dataset = Dataset.objects.filter(pk=request.dataset_id, owner_id=owner_id).first()
+    if dataset is None:
+        raise UnknownDataset("There is no such data set.")
+    model = CatalogModel.objects.filter(
+        pk=request.model_id, kind=request.kind, is_offered=True
+    ).first()
+    if model is None:
+        raise UnknownModel("There is no such model for this kind of job.")
+    image_ids = list(
+        Image.objects.filter(dataset=dataset)
+        .order_by("created_at", "pk")
+        .values_list("pk", flat=True)[: IMAGES_MAX + 1]
+    )
+    if not image_ids:
+        raise EmptyDataset("The data set holds no images.")
+    if len(image_ids) > IMAGES_MAX:
+        raise TooManyImages(f"One job takes at most {IMAGES_MAX} images.")
+    replicas = policy.planned_replicas(target_error=request.target_error, mode=request.mode)
+    return _Plan(
+        dataset=dataset,
+        model=model,
+        image_ids=image_ids,
+        chunk_size=chunking.chunk_size(
+            images=len(image_ids),
+            nodes=fleet.online_count(now=now),
+            image_ms=model.image_ms,
+        ),
+        replicas=replicas,
+        price=pricing.price_images(kind="detect", images=len(image_ids), quorum=replicas),
+    )
+
+
+def _check_choices(request: JobRequest) -> None:
+    if request.kind not in Job.Kind.values:
+        raise KindNotOffered(f"Jobs of kind {request.kind!r} are not offered yet.")
+    if request.target_error not in TARGET_ERRORS:
+        raise BadChoice(f"One of {', '.join(TARGET_ERRORS)}.", field="target_error")
+    if request.mode not in Job.Mode.values:
+        raise BadChoice(f"One of {', '.join(Job.Mode.values)}.", field="mode")
+    if not SCORE_THRESHOLD_MIN <= request.score_threshold <= 1:
+        raise BadChoice(f"Between {SCORE_THRESHOLD_MIN} and 1.", field="score_threshold")
+
+
+def _check_max_price(request: JobRequest, price_minor: int) -> None:
+    if request.max_price_minor is not None and request.max_price_minor < price_minor:
+        raise MaxPriceTooSmall("The job costs more than max_price; ask for a quote.")
+
+
+def _cut(job: Job, plan: _Plan) -> None:
+    runs = chunking.cut(plan.image_ids, size=plan.chunk_size)
+    chunks = Chunk.objects.bulk_create(
+        [
+            Chunk(job=job, index=index, items_count=len(run), wanted=plan.replicas)
+            for index, run in enumerate(runs)
+        ],
+        batch_size=1000,
+    )
+    Item.objects.bulk_create(
+        [
+            Item(job=job, chunk=chunk, image_id=image_id, position=position)
+            for chunk, run in zip(chunks, runs, strict=True)
+            for position, image_id in enumerate(run)
+        ],
+        batch_size=1000,
+    )

@@ -1,0 +1,118 @@
+"""Who is responsible for a chunk, and until when."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.db import connection, transaction
+from django.db.models import F
+
+from tasks import dispatch, events
+from tasks.models import Chunk, Job, Node, Replica
+from tasks.reasons import EventCode, ReplicaReason
+from tasks.scheduling import LEASE
+from workers.protocol import limits, messages
+
+logger = logging.getLogger(__name__)
+
+#: Expired leases taken in one sweep.
+EXPIRE_MAX = 500
+SKEW_MAX = timedelta(seconds=limits.CLOCK_SKEW_SECONDS_MAX)
+
+
+def renew(heartbeats: Sequence[messages.Heartbeat], *, now: datetime) -> list[str]:
+    """Take signs of life: renew the named leases, note what each node says of itself.
+
+    An older heartbeat than the last one taken is a replay and changes nothing. Runs inside
+    the caller's transaction. Returns the ids of the nodes heard.
+    """
+    assert connection.in_atomic_block
+    return [beat.node for beat in heartbeats if _renew_one(beat, now=now)]
+
+
+def _renew_one(beat: messages.Heartbeat, *, now: datetime) -> bool:
+    if abs(beat.sent_at - now) > SKEW_MAX:
+        logger.warning("heartbeat with a wrong clock", extra={"node_id": beat.node})
+        return False
+    known = Node.objects.filter(pk=beat.node).exclude(heartbeat_sent_at__gte=beat.sent_at)
+    taken = known.update(
+        last_seen_at=now,
+        heartbeat_sent_at=beat.sent_at,
+        slots=beat.slots,
+        reason=beat.reason,
+        cached_models=beat.cached_models,
+        numeric_class=beat.numeric_class,
+        software_version=beat.software_version,
+    )
+    if taken == 0:
+        return False
+    held = Replica.objects.filter(
+        pk__in=replica_ids(beat.running), node_id=beat.node, state=Replica.State.LEASED
+    )
+    held.update(lease_expires_at=now + LEASE)
+    held.filter(started_at=None).update(started_at=now)
+    return True
+
+
+def replica_ids(texts: Sequence[str]) -> list[int]:
+    """Read assignment ids as the numbers they are; what is no number is nobody's."""
+    return [int(text) for text in texts if text.isdecimal() and len(text) < 19]
+
+
+def expire(*, now: datetime) -> int:
+    """Take back leases that ran out; their chunks become ready for other owners."""
+    # Uses index: replica_open_lease.
+    late = Replica.objects.filter(state=Replica.State.LEASED, lease_expires_at__lt=now).order_by(
+        "lease_expires_at", "pk"
+    )[:EXPIRE_MAX]
+    return sum(
+        end(
+            replica=replica,
+            state=Replica.State.LOST,
+            reason=ReplicaReason.LEASE_EXPIRED,
+            now=now,
+        )
+        for replica in late
+    )
+
+
+def end_all_of_node(*, node_id: str, now: datetime) -> int:
+    """Take back everything a node holds: it was retired or suspended.
+
+    Runs inside the caller's transaction.
+    """
+    assert connection.in_atomic_block
+    held = Replica.objects.filter(node_id=node_id, state=Replica.State.LEASED).order_by("pk")
+    return sum(
+        end(replica=replica, state=Replica.State.LOST, reason=ReplicaReason.NODE_REMOVED, now=now)
+        for replica in held
+    )
+
+
+def end(*, replica: Replica, state: Replica.State, reason: ReplicaReason, now: datetime) -> bool:
+    """Close an open lease without an answer and free the chunk's slot.
+
+    False when it was closed before: the conditional update makes one of two callers win.
+    """
+    with transaction.atomic():
+        # The chunk first, as `verdicts.advance` does: no deadlock between the two.
+        list(Chunk.objects.select_for_update(of=("self",)).filter(pk=replica.chunk_id))
+        closed = Replica.objects.filter(pk=replica.pk, state=Replica.State.LEASED).update(
+            state=state, reason=reason, reported_at=now
+        )
+        if closed == 0:
+            return False
+        Chunk.objects.filter(pk=replica.chunk_id, granted__gt=0).update(granted=F("granted") - 1)
+        Job.objects.filter(pk=replica.job_id).update(version=F("version") + 1)
+        if state == Replica.State.LOST:
+            events.record(
+                job_id=replica.job_id,
+                code=EventCode.LEASE_LOST,
+                detail={"reason": reason.value},
+                now=now,
+            )
+            dispatch.withdraw(replica_ids=[replica.pk])
+    logger.info("lease ended", extra={"replica_id": replica.pk, "reason": reason.value})
+    return True

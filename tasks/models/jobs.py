@@ -1,0 +1,282 @@
+"""A job and everything that happens to it: chunks, items, acks, replicas, events."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+
+from tasks import ids
+from tasks.models.artifacts import CatalogModel, Dataset, Image
+from tasks.models.nodes import Node
+
+
+class Job(models.Model):
+    """What a client bought. Counters are kept by conditional updates, never recounted.
+
+    Invariants (doctor: job_counters_match): items_final + items_failed <= items_total, and
+    the counters equal the rows of `Item`.
+    """
+
+    class Kind(models.TextChoices):
+        DETECT = "detect"  # boxes on pictures
+
+    class State(models.TextChoices):
+        QUEUED = "queued"  # paid for and announced, no node has started
+        RUNNING = "running"  # at least one assignment went out
+        PAUSED = "paused"  # the client wants no new assignments for now
+        FINISHED = "finished"  # each item is final or failed; the rest was returned
+        CANCELLED = "cancelled"  # stopped by the client; results so far stay
+        FAILED = "failed"  # no item could be computed
+
+    class Mode(models.TextChoices):
+        NORMAL = "normal"  # as many checks as the target error needs
+        RACE = "race"  # several nodes at once, the first valid answer wins
+
+    id = models.CharField(primary_key=True, max_length=40, default=ids.new_job)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="jobs"
+    )
+    kind = models.CharField(max_length=20, choices=Kind.choices)
+    dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="jobs")
+    model = models.ForeignKey(CatalogModel, on_delete=models.PROTECT, related_name="jobs")
+    #: "1e-2", "1e-3" or "1e-4".
+    target_error = models.CharField(max_length=8)
+    #: Answers that must agree, each from another owner.
+    quorum = models.PositiveSmallIntegerField()
+    #: Replicas paid from the job's own money for each chunk; more are the platform's risk.
+    replicas_planned = models.PositiveSmallIntegerField()
+    #: Detections below this score (0..1) are not reported to the client.
+    score_threshold = models.FloatField()
+    mode = models.CharField(max_length=10, choices=Mode.choices, default=Mode.NORMAL)
+    metadata = models.JSONField(default=dict)
+
+    #: All money in minor units (10^-7); fixed when the job was submitted.
+    price_minor = models.BigIntegerField()
+    reward_image_minor = models.BigIntegerField()
+    fee_image_minor = models.BigIntegerField()
+
+    state = models.CharField(max_length=20, choices=State.choices, default=State.QUEUED)
+    #: Why the job waits, one of `tasks.reasons.JobReason`; empty when it does not.
+    reason = models.CharField(max_length=40, blank=True, default="")
+    #: Raised by each change that a page shows; polls compare it.
+    version = models.PositiveIntegerField(default=0)
+
+    items_total = models.PositiveIntegerField()
+    items_provisional = models.PositiveIntegerField(default=0)
+    items_final = models.PositiveIntegerField(default=0)
+    items_failed = models.PositiveIntegerField(default=0)
+    disagreements = models.PositiveIntegerField(default=0)
+
+    submitted_at = models.DateTimeField()
+    #: First announcement; acks are timed from it.
+    announced_at = models.DateTimeField(null=True)
+    #: Latest announcement; sweeps repeat it while no node can take what is ready.
+    announced_again_at = models.DateTimeField(null=True)
+    first_result_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(price_minor__gt=0), name="job_price_positive"),
+            models.CheckConstraint(
+                condition=Q(items_total__gte=F("items_final") + F("items_failed")),
+                name="job_items_within_total",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["owner", "-submitted_at", "-id"], name="job_by_owner"),
+            models.Index(
+                fields=["submitted_at", "id"],
+                condition=Q(state__in=["queued", "running", "paused"]),
+                name="job_open",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class Chunk(models.Model):
+    """A few images of one job, computed together by one node at a time.
+
+    Invariant (constraint chunk_granted_within_wanted): never more replicas are out or in
+    than are wanted, so two schedulers cannot both take the last slot.
+    """
+
+    class State(models.TextChoices):
+        OPEN = "open"  # not decided yet
+        FINAL = "final"  # the answers agreed; items have their results
+        FAILED = "failed"  # no agreement after all retries
+        CANCELLED = "cancelled"  # the job was cancelled first
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="chunks")
+    index = models.PositiveIntegerField()
+    items_count = models.PositiveSmallIntegerField()
+    state = models.CharField(max_length=20, choices=State.choices, default=State.OPEN)
+    #: Replicas needed to decide, as far as known; raised when answers disagree.
+    wanted = models.PositiveSmallIntegerField()
+    #: Replicas out with a lease or in with an answer; lost ones are taken off.
+    granted = models.PositiveSmallIntegerField(default=0)
+    #: One of `tasks.reasons.ChunkReason`; empty while open and after agreement.
+    reason = models.CharField(max_length=40, blank=True, default="")
+    decided_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["job", "index"], name="chunk_index_once"),
+            models.CheckConstraint(
+                condition=Q(granted__lte=F("wanted")), name="chunk_granted_within_wanted"
+            ),
+        ]
+        indexes = [
+            # Read by scheduling: open chunks that still want replicas.
+            models.Index(
+                fields=["job", "id"],
+                condition=Q(state="open", granted__lt=F("wanted")),
+                name="chunk_ready",
+            ),
+            models.Index(fields=["job", "id"], condition=Q(state="open"), name="chunk_open"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.job_id}#{self.index}"
+
+
+class Item(models.Model):
+    """One picture in one job, and its result.
+
+    `detections` is a list of {label, score, box: [x, y, w, h]} in pixels of the picture as
+    seen, highest score first; null until decided.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "waiting"  # no accepted answer yet
+        PROVISIONAL = "provisional"  # accepted, may still be rechecked
+        FINAL = "final"  # settled
+        FAILED = "failed"  # no agreed answer
+
+    class Source(models.TextChoices):
+        MACHINE = "machine"  # nodes agreed
+        HUMAN = "human"  # people reviewed it
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="items")
+    chunk = models.ForeignKey(Chunk, on_delete=models.CASCADE, related_name="items")
+    image = models.ForeignKey(Image, on_delete=models.PROTECT, related_name="items")
+    #: Place in the chunk, from 0.
+    position = models.PositiveSmallIntegerField()
+    state = models.CharField(max_length=20, choices=State.choices, default=State.WAITING)
+    source = models.CharField(max_length=10, choices=Source.choices, default=Source.MACHINE)
+    detections = models.JSONField(null=True)
+    decided_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["job", "image"], name="item_once_per_job"),
+            models.UniqueConstraint(fields=["chunk", "position"], name="item_place_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.job_id}/{self.image_id}"
+
+
+class Ack(models.Model):
+    """A node's word that it will take part in a job."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="acks")
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="acks")
+    received_at = models.DateTimeField()
+    #: From the announcement's publishing to the ack's arrival at the platform.
+    latency_ms = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["job", "node"], name="ack_once_per_node")]
+
+    def __str__(self) -> str:
+        return f"{self.node_id} acks {self.job_id}"
+
+
+class Replica(models.Model):
+    """One node's attempt at a chunk; while leased, that node is responsible for it.
+
+    Invariants: replica_once_per_owner (a chunk never goes twice to one owner,
+    unless the node gave it back untouched);
+    doctor: no_double_reward (at most one reward transfer a replica).
+    """
+
+    class State(models.TextChoices):
+        LEASED = "leased"  # assigned; the lease is renewed by heartbeats
+        REPORTED = "reported"  # a valid answer is in, not decided yet
+        ACCEPTED = "accepted"  # its answer agreed; paid
+        REJECTED = "rejected"  # its answer disagreed with the accepted ones; not paid
+        FAILED = "failed"  # the node reported an error
+        LOST = "lost"  # the lease ran out
+        CANCELLED = "cancelled"  # the job was cancelled while it worked; paid
+
+    chunk = models.ForeignKey(Chunk, on_delete=models.CASCADE, related_name="replicas")
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="replicas")
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="replicas")
+    #: The node's owner when assigned: one human never checks their own work.
+    operator = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="replicas"
+    )
+    state = models.CharField(max_length=20, choices=State.choices, default=State.LEASED)
+    #: Random; the report must repeat it, so an old report proves nothing.
+    nonce = models.CharField(max_length=32)
+    assigned_at = models.DateTimeField()
+    lease_expires_at = models.DateTimeField()
+    #: First heartbeat that named it.
+    started_at = models.DateTimeField(null=True)
+    reported_at = models.DateTimeField(null=True)
+    #: Per position of the chunk: [[class id, score, x, y, w, h], ...] in pixels.
+    answer = models.JSONField(null=True)
+    compute_ms = models.PositiveIntegerField(null=True)
+    #: What the node signed, as received, and its signature: evidence for disputes.
+    report_body = models.TextField(blank=True, default="")
+    report_signature = models.CharField(max_length=88, blank=True, default="")
+    #: One of `tasks.reasons.ReplicaReason` when rejected, failed, lost or cancelled.
+    reason = models.CharField(max_length=40, blank=True, default="")
+    #: What the operator earns if it is accepted, fixed when assigned.
+    reward_minor = models.BigIntegerField()
+    fee_minor = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["chunk", "operator"],
+                condition=~Q(reason="handed_back"),
+                name="replica_once_per_owner",
+            ),
+        ]
+        indexes = [
+            # Read by sweeps: leases that ran out.
+            models.Index(
+                fields=["lease_expires_at", "id"],
+                condition=Q(state="leased"),
+                name="replica_open_lease",
+            ),
+            # Read by scheduling: what a node holds now.
+            models.Index(
+                fields=["node", "id"], condition=Q(state="leased"), name="replica_held_by_node"
+            ),
+            models.Index(fields=["node", "-assigned_at", "-id"], name="replica_by_node"),
+        ]
+
+    def __str__(self) -> str:
+        return f"replica {self.pk}"
+
+
+class JobEvent(models.Model):
+    """Something that happened to a job, told to its client."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="events")
+    #: One of `tasks.reasons.EventCode`.
+    code = models.CharField(max_length=40)
+    detail = models.JSONField(default=dict)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["job", "-id"], name="event_by_job")]
+
+    def __str__(self) -> str:
+        return f"{self.job_id}: {self.code}"

@@ -1,0 +1,197 @@
+"""A node's life: enrolled with a one-time token, paused, resumed, retired, suspended."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from tasks import broker, catalog, dispatch, identity, leases
+from tasks.errors import Refused
+from tasks.models import CatalogModel, EnrollmentToken, Node
+from workers.protocol import messages, signatures
+
+logger = logging.getLogger(__name__)
+
+TOKEN_LIFE = timedelta(minutes=15)
+#: The models named at enrolment can be fetched for this long.
+MODELS_LIFE = timedelta(hours=1)
+NAME_LENGTH_MAX = 80
+HARDWARE_ENTRIES_MAX = 32
+
+
+class BadToken(Refused):
+    """The enrolment token is unknown, used or expired."""
+
+    code, status, field = "token_invalid", 403, "token"
+
+
+class BadPublicKey(Refused):
+    """The public key is not base64 of 32 raw Ed25519 bytes."""
+
+    code, status, field = "invalid_public_key", 422, "public_key"
+
+
+class KeyTaken(Refused):
+    """A node with this key is enrolled already."""
+
+    code, status, field = "key_taken", 409, "public_key"
+
+
+class WrongState(Refused):
+    """The node's state does not allow it."""
+
+    code, status = "wrong_state", 409
+
+
+@dataclass(frozen=True, kw_only=True)
+class IssuedToken:
+    """Shown once; only its hash is kept."""
+
+    token: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enrollment:
+    """What a new node needs to begin."""
+
+    node: Node
+    broker: broker.BrokerLogin
+    #: Base64 of the platform's public key; the node pins it.
+    platform_key: str
+    #: Built-in models worth fetching before the first job.
+    models: list[messages.ModelReference]
+
+
+def issue_token(*, owner_id: int, now: datetime) -> IssuedToken:
+    """Make a token that enrols one node for `owner_id` within 15 minutes."""
+    token = f"nfe_{secrets.token_urlsafe(24)}"
+    expires_at = now + TOKEN_LIFE
+    EnrollmentToken.objects.create(
+        owner_id=owner_id, token_hash=_hash(token), expires_at=expires_at
+    )
+    return IssuedToken(token=token, expires_at=expires_at)
+
+
+def enroll(
+    *, token: str, name: str, public_key: str, hardware: Mapping[str, Any], now: datetime
+) -> Enrollment:
+    """Let a machine in: use up the token, bind the key to its owner, open the broker.
+
+    The broker is asked inside the transaction on purpose: without its login the node would
+    be lost, so a broker that is away rolls everything back and the token stays good.
+
+    Raises:
+        BadToken, BadPublicKey, KeyTaken: nothing was changed.
+        tasks.broker.BrokerUnavailable: nothing was changed; try again.
+    """
+    try:
+        signatures.load_public(public_key)
+    except signatures.BadKey as exc:
+        raise BadPublicKey(str(exc)) from exc
+    with transaction.atomic(durable=True):
+        used = EnrollmentToken.objects.filter(
+            token_hash=_hash(token), used_at=None, expires_at__gt=now
+        ).update(used_at=now)
+        if used == 0:
+            raise BadToken("The token is unknown, used or expired; make a new one.")
+        node = _create(token=token, name=name, public_key=public_key, hardware=hardware)
+        login = broker.provision_node(node_id=node.pk, kinds=["detect"])
+    logger.info("node enrolled", extra={"node_id": node.pk})
+    return Enrollment(
+        node=node,
+        broker=login,
+        platform_key=identity.platform_public_key(),
+        models=[
+            catalog.reference(model, audience=node.pk, expires_at=now + MODELS_LIFE)
+            for model in CatalogModel.objects.filter(is_offered=True).order_by("pk")
+        ],
+    )
+
+
+def pause(*, node_id: str, now: datetime) -> Node:
+    """Give the node no new work; what it holds it may finish.
+
+    Raises:
+        WrongState: it is not active.
+    """
+    return _move(node_id, sources=[Node.State.ACTIVE], target=Node.State.PAUSED, now=now)
+
+
+def resume(*, node_id: str, now: datetime) -> Node:
+    """Give a paused node work again.
+
+    Raises:
+        WrongState: it is not paused.
+    """
+    with transaction.atomic(durable=True):
+        node = _move(node_id, sources=[Node.State.PAUSED], target=Node.State.ACTIVE, now=now)
+        dispatch.sweep()
+    return node
+
+
+def retire(*, node_id: str, now: datetime) -> Node:
+    """End the node for good: its leases are taken back, its broker access is revoked.
+
+    Raises:
+        WrongState: it is retired already.
+    """
+    return _remove(node_id, target=Node.State.RETIRED, now=now)
+
+
+def suspend(*, node_id: str, now: datetime) -> Node:
+    """Stop a node as staff, as `retire` does but for the operator to see.
+
+    Raises:
+        WrongState: it is suspended or retired already.
+    """
+    return _remove(node_id, target=Node.State.SUSPENDED, now=now)
+
+
+def _remove(node_id: str, *, target: Node.State, now: datetime) -> Node:
+    sources = [Node.State.ACTIVE, Node.State.PAUSED]
+    if target == Node.State.RETIRED:
+        sources.append(Node.State.SUSPENDED)
+    with transaction.atomic(durable=True):
+        node = _move(node_id, sources=sources, target=target, now=now)
+        leases.end_all_of_node(node_id=node_id, now=now)
+        dispatch.revoke_node(node_id=node_id)
+    return node
+
+
+def _move(node_id: str, *, sources: list[Node.State], target: Node.State, now: datetime) -> Node:
+    moved = Node.objects.filter(pk=node_id, state__in=sources).update(
+        state=target, state_changed_at=now
+    )
+    node = Node.objects.get(pk=node_id)
+    if moved == 0:
+        raise WrongState(f"The node is {node.state}.")
+    logger.info("node is now %s", target.value, extra={"node_id": node_id})
+    return node
+
+
+def _create(*, token: str, name: str, public_key: str, hardware: Mapping[str, Any]) -> Node:
+    issued = EnrollmentToken.objects.get(token_hash=_hash(token))
+    try:
+        with transaction.atomic():
+            node = Node.objects.create(
+                owner_id=issued.owner_id,
+                name=name[:NAME_LENGTH_MAX],
+                public_key=public_key,
+                hardware=dict(list(hardware.items())[:HARDWARE_ENTRIES_MAX]),
+            )
+    except IntegrityError as exc:  # node_key_once
+        raise KeyTaken("A node with this key is enrolled already.") from exc
+    EnrollmentToken.objects.filter(pk=issued.pk).update(node=node)
+    return node
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

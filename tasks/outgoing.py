@@ -1,0 +1,134 @@
+"""Sign and publish what the platform says to nodes and to its own workers.
+
+Nodes run Celery, so these are Celery messages; their only arguments are the JSON text and
+the platform's signature over it. Called after commit, never inside a transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from kombu import Exchange
+
+from tasks import blobs, catalog, identity, queues
+from tasks.celery import app
+from tasks.models import Job, Replica
+from workers.protocol import messages, routes, signatures
+
+logger = logging.getLogger(__name__)
+
+#: Signed URLs outlive the lease a little, so that a slow download is not cut off.
+URL_LIFE = timedelta(minutes=10)
+#: An assignment not begun by then is void; the lease has run out long before.
+ASSIGNMENT_LIFE = timedelta(minutes=5)
+#: How near to the score threshold the nodes must report for the dead band to be judged.
+SCORE_MARGIN = 0.05
+PUBLISH_TIMEOUT_SECONDS = 5
+RETRY_POLICY = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.3, "timeout": 5}
+
+
+def send_announcement(*, job_id: str) -> None:
+    """Publish the job's announcement and note when, for timing the acks."""
+    job = Job.objects.select_related("model").get(pk=job_id)
+    now = datetime.now(UTC)
+    Job.objects.filter(pk=job_id, announced_at=None).update(announced_at=now)
+    Job.objects.filter(pk=job_id).update(announced_again_at=now)
+    message = messages.Announcement(
+        sent_at=now,
+        job=job.pk,
+        task="detect",
+        model_digest=job.model.blob_id,
+        items=job.items_total,
+    )
+    key = routes.announcement_key(job.kind, job.model.blob_id)
+    _publish(queues.ANNOUNCE, key, routes.TASK_ANNOUNCE, message)
+
+
+def send_assignments(*, replica_ids: Sequence[int]) -> None:
+    """Publish each replica that is still leased into its node's own queue."""
+    replicas = (
+        Replica.objects.filter(pk__in=replica_ids, state=Replica.State.LEASED)
+        .select_related("job__model__blob", "chunk")
+        .prefetch_related("chunk__items__image__blob")
+        .order_by("pk")
+    )
+    now = datetime.now(UTC)
+    for replica in replicas:
+        key = routes.node_queue_name(replica.node_id)
+        _publish(queues.ASSIGN, key, routes.TASK_ASSIGN, assignment(replica, now=now))
+
+
+def send_withdrawals(*, replica_ids: Sequence[int]) -> None:
+    """Tell each node which of its assignments nobody waits for any more."""
+    by_node: dict[str, list[str]] = defaultdict(list)
+    for replica_id, node_id in Replica.objects.filter(pk__in=replica_ids).values_list(
+        "pk", "node_id"
+    ):
+        by_node[node_id].append(str(replica_id))
+    for node_id, assignments in by_node.items():
+        message = messages.Withdrawal(
+            sent_at=datetime.now(UTC), node=node_id, assignments=assignments
+        )
+        key = routes.node_queue_name(node_id)
+        _publish(queues.ASSIGN, key, routes.TASK_WITHDRAW, message)
+
+
+def send_work(*, name: str, arguments: dict[str, Any]) -> None:
+    """Queue background work for the platform's own Celery workers."""
+    app.send_task(
+        name,
+        kwargs=arguments,
+        exchange=queues.INTERNAL.name,
+        routing_key=queues.WORK.routing_key,
+        declare=[],
+        ignore_result=True,
+        retry_policy=RETRY_POLICY,
+    )
+
+
+def assignment(replica: Replica, *, now: datetime) -> messages.Assignment:
+    """Build the message that starts `replica`; the same row always gives the same work.
+
+    URLs name this node as their audience and one digest each.
+    """
+    expires_at = now + URL_LIFE
+    items = sorted(replica.chunk.items.all(), key=lambda item: item.position)
+    return messages.Assignment(
+        sent_at=now,
+        assignment=str(replica.pk),
+        node=replica.node_id,
+        job=replica.job_id,
+        nonce=replica.nonce,
+        model=catalog.reference(replica.job.model, audience=replica.node_id, expires_at=expires_at),
+        score_floor=max(0.0, replica.job.score_threshold - SCORE_MARGIN),
+        inputs=[
+            messages.Input(
+                position=item.position,
+                digest=item.image.blob_id,
+                size_bytes=item.image.blob.size_bytes,
+                url=blobs.sign_url(
+                    digest=item.image.blob_id, audience=replica.node_id, expires_at=expires_at
+                ),
+            )
+            for item in items
+        ],
+        expires_at=now + ASSIGNMENT_LIFE,
+    )
+
+
+def _publish(exchange: Exchange, routing_key: str, task: str, message: messages.Message) -> None:
+    text = message.model_dump_json()
+    app.send_task(
+        task,
+        args=[text, signatures.sign(text.encode(), key=identity.platform_key())],
+        exchange=exchange.name,
+        routing_key=routing_key,
+        declare=[],
+        ignore_result=True,
+        delivery_mode=1,
+        retry_policy=RETRY_POLICY,
+    )

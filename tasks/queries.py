@@ -1,0 +1,340 @@
+"""What pages and the API show, as typed rows; a fixed number of queries each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count, Max, Q, QuerySet
+
+from payments import queries as payments_queries
+from tasks import fleet, reasons, settlement
+from tasks.models import Ack, Item, Job, Node, Replica
+
+NOTHING = payments_queries.Earnings(pending_minor=0, available_minor=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobView:
+    """A job as its client sees it; times in milliseconds count from submission."""
+
+    id: str
+    kind: str
+    state: str
+    reason: str
+    reason_text: str
+    version: int
+    is_over: bool
+    items_total: int
+    items_provisional: int
+    items_final: int
+    items_failed: int
+    acks_count: int
+    slowest_ack_ms: int | None
+    first_ack_ms: int | None
+    first_result_ms: int | None
+    submitted_at: datetime
+    finished_at: datetime | None
+    price_minor: int
+    spent_minor: int
+    held_minor: int
+    returned_minor: int
+    replicas: int
+    gold: int
+    audits: int
+    referee: int
+    disagreements: int
+    dataset_id: str
+    dataset_name: str
+    model_id: str
+    model_name: str
+    target_error: str
+    quorum: int
+    score_threshold: float
+    mode: str
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AckView:
+    """A node's ack; the client sees an alias, never which node it is."""
+
+    alias: str
+    latency_ms: int
+    received_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkView:
+    """A chunk at work."""
+
+    index: int
+    state: str
+    reason: str
+    wanted: int
+    granted: int
+    replicas: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeView:
+    """A node as its operator sees it; money in minor units."""
+
+    id: str
+    name: str
+    state: str
+    reason: str
+    reason_text: str
+    last_seen_at: datetime | None
+    enrolled_at: datetime
+    slots: int
+    running: int
+    hardware: Mapping[str, Any]
+    software_version: str
+    numeric_class: str
+    accepted: int
+    rejected: int
+    lost: int
+    pending_minor: int
+    available_minor: int
+    paid_minor: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRef:
+    """A picture a node worked on, and what that node said of it."""
+
+    item_id: int
+    image_id: str
+    name: str
+    width: int
+    height: int
+    detections: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicaView:
+    """One piece of a node's work and what it earned."""
+
+    id: str
+    chunk_index: int
+    items: int
+    state: str
+    reason: str
+    reason_text: str
+    reward_minor: int
+    #: "" without a reward, else "pending" or "available".
+    reward_state: str
+    released_at: datetime | None
+    assigned_at: datetime
+    reported_at: datetime | None
+    compute_ms: int | None
+    images: list[ImageRef]
+
+
+def job_view(job: Job) -> JobView:
+    """Describe a job; four queries, `dataset` and `model` should be selected with it."""
+    acks = job.acks.aggregate(count=Count("pk"), slowest=Max("latency_ms"))
+    first_ack = job.acks.order_by("received_at", "pk").first()
+    money = payments_queries.escrow(settlement.JOB, job.pk)
+    return JobView(
+        id=job.pk,
+        kind=job.kind,
+        state=job.state,
+        reason=job.reason,
+        reason_text=_text(reasons.JobReason, job.reason),
+        version=job.version,
+        is_over=job.state in {Job.State.FINISHED, Job.State.CANCELLED, Job.State.FAILED},
+        items_total=job.items_total,
+        items_provisional=job.items_provisional,
+        items_final=job.items_final,
+        items_failed=job.items_failed,
+        acks_count=acks["count"],
+        slowest_ack_ms=acks["slowest"],
+        first_ack_ms=first_ack.latency_ms if first_ack else None,
+        first_result_ms=_since(job.submitted_at, job.first_result_at),
+        submitted_at=job.submitted_at,
+        finished_at=job.finished_at,
+        price_minor=job.price_minor,
+        spent_minor=money.spent_minor,
+        held_minor=money.held_minor,
+        returned_minor=money.returned_minor,
+        replicas=job.replicas.count(),
+        gold=0,
+        audits=0,
+        referee=0,
+        disagreements=job.disagreements,
+        dataset_id=job.dataset_id,
+        dataset_name=job.dataset.name,
+        model_id=job.model_id,
+        model_name=job.model.name,
+        target_error=job.target_error,
+        quorum=job.quorum,
+        score_threshold=job.score_threshold,
+        mode=job.mode,
+        metadata=job.metadata,
+    )
+
+
+def job_acks(job_id: str) -> list[AckView]:
+    """Return the acks in order of arrival. One query."""
+    acks = Ack.objects.filter(job_id=job_id).order_by("received_at", "pk")
+    return [
+        AckView(alias=f"node {number}", latency_ms=ack.latency_ms, received_at=ack.received_at)
+        for number, ack in enumerate(acks, start=1)
+    ]
+
+
+def job_chunks(job_id: str, *, limit: int) -> list[ChunkView]:
+    """Return up to `limit` chunks, undecided ones first. Two queries."""
+    chunks = (
+        Job.objects.get(pk=job_id)
+        .chunks.prefetch_related("replicas")
+        .order_by("decided_at", "index")[:limit]
+    )
+    return [
+        ChunkView(
+            index=chunk.index,
+            state=chunk.state,
+            reason=chunk.reason,
+            wanted=chunk.wanted,
+            granted=chunk.granted,
+            replicas=[replica.state for replica in chunk.replicas.all()],
+        )
+        for chunk in chunks
+    ]
+
+
+def node_view(node: Node, *, now: datetime) -> NodeView:
+    """Describe a node; two queries."""
+    return _node_views([node], now=now)[0]
+
+
+def node_views(owner_id: int, *, now: datetime) -> list[NodeView]:
+    """Describe an operator's nodes, newest first; three queries for any number."""
+    nodes = Node.objects.filter(owner_id=owner_id).order_by("-enrolled_at", "-pk")
+    return _node_views(list(nodes), now=now)
+
+
+def replica_rows(node_id: str) -> QuerySet[Replica]:
+    """Return a node's work, newest first. Uses index: replica_by_node."""
+    return (
+        Replica.objects.filter(node_id=node_id)
+        .select_related("chunk", "job__model")
+        .prefetch_related("chunk__items__image")
+        .order_by("-assigned_at", "-pk")
+    )
+
+
+def replica_views(replicas: Sequence[Replica]) -> list[ReplicaView]:
+    """Describe pieces of work with what each earned; one more query for all."""
+    rewards = payments_queries.rewards([str(replica.pk) for replica in replicas])
+    return [_replica_view(replica, rewards.get(str(replica.pk))) for replica in replicas]
+
+
+def _replica_view(replica: Replica, reward: payments_queries.RewardState | None) -> ReplicaView:
+    return ReplicaView(
+        id=str(replica.pk),
+        chunk_index=replica.chunk.index,
+        items=replica.chunk.items_count,
+        state=replica.state,
+        reason=replica.reason,
+        reason_text=_text(reasons.ReplicaReason, replica.reason),
+        reward_minor=reward.reward_minor if reward else 0,
+        reward_state=reward.state if reward else "",
+        released_at=reward.released_at if reward else None,
+        assigned_at=replica.assigned_at,
+        reported_at=replica.reported_at,
+        compute_ms=replica.compute_ms,
+        images=[_image_ref(replica, item) for item in _in_order(replica.chunk.items.all())],
+    )
+
+
+def _in_order(items: Iterable[Item]) -> list[Item]:
+    return sorted(items, key=lambda item: item.position)
+
+
+def _image_ref(replica: Replica, item: Item) -> ImageRef:
+    labels = replica.job.model.labels
+    found = replica.answer[item.position] if replica.answer else []
+    return ImageRef(
+        item_id=item.pk,
+        image_id=item.image_id,
+        name=item.image.name,
+        width=item.image.width,
+        height=item.image.height,
+        detections=[
+            {"label": labels[str(each[0])], "score": each[1], "box": each[2:]} for each in found
+        ],
+    )
+
+
+def _node_views(nodes: Sequence[Node], *, now: datetime) -> list[NodeView]:
+    work: dict[str, dict[str, Any]] = {
+        row["node"]: dict(row)
+        for row in Replica.objects.filter(node__in=nodes)
+        .values("node")
+        .annotate(
+            running=Count("pk", filter=Q(state=Replica.State.LEASED)),
+            accepted=Count("pk", filter=Q(state=Replica.State.ACCEPTED)),
+            rejected=Count("pk", filter=Q(state=Replica.State.REJECTED)),
+            lost=Count("pk", filter=Q(state=Replica.State.LOST)),
+        )
+    }
+    earned = payments_queries.earnings([node.pk for node in nodes])
+    return [
+        _node_view(node, work.get(node.pk, {}), earned.get(node.pk, NOTHING), now=now)
+        for node in nodes
+    ]
+
+
+def _node_view(
+    node: Node, work: Mapping[str, Any], earned: payments_queries.Earnings, *, now: datetime
+) -> NodeView:
+    state, reason = _node_state(node, running=work.get("running", 0), now=now)
+    return NodeView(
+        id=node.pk,
+        name=node.name,
+        state=state,
+        reason=reason,
+        reason_text=_text(reasons.NodeReason, reason),
+        last_seen_at=node.last_seen_at,
+        enrolled_at=node.enrolled_at,
+        slots=node.slots,
+        running=work.get("running", 0),
+        hardware=node.hardware,
+        software_version=node.software_version,
+        numeric_class=node.numeric_class,
+        accepted=work.get("accepted", 0),
+        rejected=work.get("rejected", 0),
+        lost=work.get("lost", 0),
+        pending_minor=earned.pending_minor,
+        available_minor=earned.available_minor,
+        paid_minor=0,
+    )
+
+
+def _node_state(node: Node, *, running: int, now: datetime) -> tuple[str, str]:
+    """Return the state shown and why it does not work (empty when it does)."""
+    if node.state == Node.State.PAUSED:
+        return "paused", reasons.NodeReason.PAUSED_ON_PAGE
+    if node.state != Node.State.ACTIVE:
+        return node.state, node.state
+    if node.last_seen_at is None or node.last_seen_at < now - fleet.ONLINE:
+        return "offline", reasons.NodeReason.OFFLINE
+    if node.reason:
+        paused = node.reason == reasons.NodeReason.PAUSED_LOCALLY
+        return ("paused" if paused else "online"), node.reason
+    return "online", "" if running else reasons.NodeReason.NO_WORK
+
+
+def _text(
+    choices: type[reasons.JobReason | reasons.ReplicaReason | reasons.NodeReason], code: str
+) -> str:
+    return str(choices(code).label) if code in choices.values else code
+
+
+def _since(start: datetime, end: datetime | None) -> int | None:
+    return None if end is None else round((end - start).total_seconds() * 1000)

@@ -1,0 +1,171 @@
+"""RabbitMQ's management API: the topology, and one user for each node.
+
+Only this module holds the administrator's login; workers and ingest run as a user that
+may configure nothing. Every call is idempotent and bounded in time.
+
+A node's user may read its own queue and write `ingress` under its own keys, nothing else.
+What permissions cannot forbid (a passive declare, CC headers) is harmless, because ingest
+believes only the delivered key together with the broker-checked `user_id`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import httpx
+from kombu import Exchange, Queue
+
+from tasks import queues
+from workers.protocol import routes
+
+TIMEOUT_SECONDS = 5.0
+#: A node needs one connection to consume, one to publish, and one while it reconnects.
+NODE_CONNECTIONS_MAX = 3
+NODE_CHANNELS_MAX = 6
+
+PLATFORM_RIGHTS = {
+    "configure": "^$",
+    "write": "^(announce|assign|internal)$",
+    "read": r"^platform\..*$",
+}
+
+
+class ManagementFailed(Exception):
+    """The management API cannot be reached or refused a call."""
+
+
+class Api:
+    """One session with the management API, speaking about one virtual host."""
+
+    def __init__(self, client: httpx.Client, *, vhost: str) -> None:
+        self._client = client
+        self.vhost = vhost
+
+    def put(self, *path: str, body: dict[str, Any] | None = None) -> None:
+        self._call("PUT", path, body=body or {})
+
+    def post(self, *path: str, body: dict[str, Any]) -> None:
+        self._call("POST", path, body=body)
+
+    def get(self, *path: str) -> Any:
+        return self._call("GET", path).json()
+
+    def delete(self, *path: str) -> None:
+        """Delete; what is already gone is fine."""
+        self._call("DELETE", path, absent_is_fine=True)
+
+    def _call(
+        self,
+        method: str,
+        path: Sequence[str],
+        *,
+        body: dict[str, Any] | None = None,
+        absent_is_fine: bool = False,
+    ) -> httpx.Response:
+        url = "/api/" + "/".join(quote(part, safe="") for part in path)
+        try:
+            response = self._client.request(method, url, json=body)
+        except httpx.HTTPError as exc:
+            raise ManagementFailed(f"{method} {url}: {type(exc).__name__}") from exc
+        if response.is_success or (absent_is_fine and response.status_code == 404):
+            return response
+        raise ManagementFailed(f"{method} {url}: {response.status_code} {response.text[:200]}")
+
+
+@contextlib.contextmanager
+def session(*, management_url: str, vhost: str) -> Iterator[Api]:
+    """Yield an `Api` for `http://admin:password@host:port`."""
+    parts = urlsplit(management_url)
+    host = parts.netloc.rpartition("@")[2]
+    login = httpx.URL(management_url)
+    with httpx.Client(
+        base_url=urlunsplit((parts.scheme, host, parts.path, "", "")),
+        auth=(login.username, login.password),
+        timeout=TIMEOUT_SECONDS,
+    ) as client:
+        yield Api(client, vhost=vhost)
+
+
+def declare_vhost(api: Api) -> None:
+    """Make the virtual host, unless it is there."""
+    api.put("vhosts", api.vhost)
+
+
+def declare_platform_user(api: Api, *, username: str, password: str) -> None:
+    """Make the login of workers and ingest, with the least rights they can do with."""
+    api.put("users", username, body={"password": password, "tags": ""})
+    api.put("permissions", api.vhost, username, body=PLATFORM_RIGHTS)
+
+
+def declare_exchange(api: Api, exchange: Exchange) -> None:
+    """Make a durable exchange."""
+    api.put("exchanges", api.vhost, exchange.name, body={"type": exchange.type, "durable": True})
+
+
+def declare_queue(api: Api, queue: Queue) -> None:
+    """Make a durable queue and bind it to its own exchange."""
+    arguments = queue.queue_arguments
+    api.put("queues", api.vhost, queue.name, body={"durable": True, "arguments": arguments})
+    bind(api, queue=queue.name, exchange=queue.exchange.name, routing_key=queue.routing_key)
+
+
+def bind(api: Api, *, queue: str, exchange: str, routing_key: str) -> None:
+    """Bind the queue; a second time changes nothing."""
+    path = ("bindings", api.vhost, "e", exchange, "q", queue)
+    api.post(*path, body={"routing_key": routing_key})
+
+
+def rebind(api: Api, *, queue: str, exchange: str, routing_keys: Sequence[str]) -> None:
+    """Make exactly these the queue's bindings to the exchange."""
+    path = ("bindings", api.vhost, "e", exchange, "q", queue)
+    for routing_key in routing_keys:
+        bind(api, queue=queue, exchange=exchange, routing_key=routing_key)
+    for binding in api.get(*path):
+        if binding["routing_key"] not in routing_keys:
+            api.delete(*path, binding["properties_key"])
+
+
+def put_node_user(api: Api, *, node_id: str, password: str) -> None:
+    """Make or renew a node's login: first its limits and rights, so it never has more."""
+    username = routes.broker_username(node_id)
+    api.put("users", username, body={"password_hash": "", "tags": ""})
+    api.put("user-limits", username, "max-connections", body={"value": NODE_CONNECTIONS_MAX})
+    api.put("user-limits", username, "max-channels", body={"value": NODE_CHANNELS_MAX})
+    own_queue = re.escape(routes.node_queue_name(node_id))
+    api.put(
+        "permissions",
+        api.vhost,
+        username,
+        body={"configure": "^$", "write": "^ingress$", "read": f"^{own_queue}$"},
+    )
+    keys = rf"^({'|'.join(routes.KINDS)})\.{re.escape(node_id)}$"
+    api.put(
+        "topic-permissions",
+        api.vhost,
+        username,
+        body={"exchange": queues.INGRESS.name, "write": keys, "read": "^$"},
+    )
+    api.put("users", username, body={"password": password, "tags": ""})
+
+
+def drop_node_user(api: Api, *, node_id: str) -> None:
+    """Cut a node off at once.
+
+    In this order: the password and all connections are forbidden, the open connections
+    are closed, and only then the user goes, so that no reconnecting loop slips through.
+    Blanking the password also makes the user if it is gone: limits need one.
+    """
+    username = routes.broker_username(node_id)
+    api.put("users", username, body={"password_hash": "", "tags": ""})
+    api.put("user-limits", username, "max-connections", body={"value": 0})
+    api.delete("connections", "username", username)
+    api.delete("users", username)
+
+
+def delete_queue(api: Api, *, name: str) -> None:
+    """Remove a queue and what waits in it."""
+    api.delete("queues", api.vhost, name)

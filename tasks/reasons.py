@@ -1,0 +1,68 @@
+"""Every reason code that clients, operators and logs see, with its meaning.
+
+The same word stands on the page, in the API and in the terminal; docs/reasons.md lists all.
+"""
+
+from __future__ import annotations
+
+from django.db.models import TextChoices
+
+
+class JobReason(TextChoices):
+    """Why a job waits."""
+
+    NO_CAPABLE_NODES = "no_capable_nodes", "No node that can do this has answered yet."
+    NODES_BUSY = "nodes_busy", "All nodes that answered are busy."
+    OWNERS_EXHAUSTED = "owners_exhausted", "A check needs a node of another owner."
+    VERIFYING = "verifying", "Answers are in; a second opinion is being computed."
+    PAUSED_BY_CLIENT = "paused_by_client", "You paused this job."
+    NOTHING_AGREED = "nothing_agreed", "No picture could be computed reliably."
+
+
+class ChunkReason(TextChoices):
+    """Why a chunk failed."""
+
+    NO_AGREEMENT = "no_agreement", "Nodes of different owners did not agree."
+    TOO_MANY_ERRORS = "too_many_errors", "Several owners' nodes failed on it."
+    TOO_MANY_RETRIES = "too_many_retries", "It was tried as often as is allowed."
+
+
+class ReplicaReason(TextChoices):
+    """Why a node's work ended without being accepted."""
+
+    LEASE_EXPIRED = "lease_expired", "No sign of life for longer than the lease."
+    DISAGREED = "disagreed", "The answer differs from those of the other owners."
+    INVALID_ANSWER = "invalid_answer", "The answer breaks the rules for answers."
+    JOB_CANCELLED = "job_cancelled", "The client cancelled; the work is paid."
+    NOT_NEEDED = "not_needed", "Others decided first; the work is paid."
+    NODE_REMOVED = "node_removed", "The node was retired or suspended."
+    HANDED_BACK = "handed_back", "The node gave it back."
+    NODE_ERROR = "node_error", "The node could not compute it."
+
+
+class NodeReason(TextChoices):
+    """Why a node does not work; nodes report these words."""
+
+    NO_WORK = "no_work", "Ready; no work at the moment."
+    PAUSED_LOCALLY = "paused_locally", "Paused on the machine itself."
+    PAUSED_ON_PAGE = "paused_on_page", "Paused on its page."
+    MODEL_DOWNLOADING = "model_downloading", "Fetching a model."
+    OFFLINE = "offline", "No sign of life."
+    SUSPENDED = "suspended", "Stopped by staff."
+    RETIRED = "retired", "Left for good."
+
+
+class EventCode(TextChoices):
+    """What happened to a job."""
+
+    SUBMITTED = "submitted", "Submitted; the price is held."
+    ANNOUNCED = "announced", "Announced to the nodes."
+    STARTED = "started", "The first assignment went out."
+    WAITING = "waiting", "The job waits."
+    PAUSED = "paused", "Paused."
+    RESUMED = "resumed", "Resumed."
+    CANCELLED = "cancelled", "Cancelled; the rest of the money is back."
+    LEASE_LOST = "lease_lost", "A node went silent; its work goes to another."
+    DISAGREEMENT = "disagreement", "Answers differed; another opinion was asked."
+    CHUNK_FAILED = "chunk_failed", "Some pictures could not be computed reliably."
+    FINISHED = "finished", "Finished; the rest of the money is back."

@@ -1,0 +1,122 @@
+"""When two answers say the same, and which answer stands for a group. Pure.
+
+Matching, never hashing: two processors differ in the last digits. Per class, boxes match
+one to one with IoU >= 0.99 and scores within 0.005; near the score threshold one node may
+see a detection that another does not (dead band). Bounds: facts measured for this
+detector (fp32 against fp16-stored weights: IoU >= 0.996, score within 0.003).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from workers.protocol import boxes
+
+#: (class id, score, x, y, width, height); a picture's answer is a list of them.
+Detection = tuple[int, float, float, float, float, float]
+#: One list of detections for each position of the chunk.
+Answer = Sequence[Sequence[Detection]]
+
+IOU_MIN = 0.99
+SCORE_DIFFERENCE_MAX = 0.005
+#: Half-width of the band around the score threshold in which a detection may be missing.
+DEAD_BAND = 0.02
+
+
+def agree(first: Answer, second: Answer, *, score_threshold: float) -> bool:
+    """Say whether two answers to one chunk are the same. Symmetric, reflexive."""
+    return len(first) == len(second) and all(
+        _pictures_agree(one, other, must_match=score_threshold + DEAD_BAND)
+        for one, other in zip(first, second, strict=True)
+    )
+
+
+def largest_group(answers: Sequence[Answer], *, score_threshold: float) -> list[int]:
+    """Return the indices of the largest group that agrees with one of its members.
+
+    The first index is the medoid: the member whose agreeing neighbours are most, by lowest
+    index on a tie. Empty for no answers; a lone answer is a group of one.
+    """
+    best: list[int] = []
+    for index, answer in enumerate(answers):
+        members = [
+            other
+            for other, candidate in enumerate(answers)
+            if other != index and agree(answer, candidate, score_threshold=score_threshold)
+        ]
+        if len(members) + 1 > len(best):
+            best = [index, *members]
+    return best
+
+
+def _pictures_agree(
+    first: Sequence[Detection], second: Sequence[Detection], *, must_match: float
+) -> bool:
+    ours, theirs = _by_class(first), _by_class(second)
+    return all(
+        _class_agrees(ours.get(label, []), theirs.get(label, []), must_match=must_match)
+        for label in ours.keys() | theirs.keys()
+    )
+
+
+def _class_agrees(
+    first: Sequence[Detection], second: Sequence[Detection], *, must_match: float
+) -> bool:
+    """Say whether the boxes pair off so that every one above `must_match` has a partner.
+
+    If one pairing serves all the strong boxes of `first` and another all those of `second`,
+    a single one serves both (Mendelsohn and Dulmage 1958), so each side is asked by itself.
+    """
+    partners = [
+        [other for other, candidate in enumerate(second) if _is_same(detection, candidate)]
+        for detection in first
+    ]
+    reverse: list[list[int]] = [[] for _ in second]
+    for index, others in enumerate(partners):
+        for other in others:
+            reverse[other].append(index)
+    return _all_paired(_strong(first, must_match), partners) and _all_paired(
+        _strong(second, must_match), reverse
+    )
+
+
+def _all_paired(indices: Sequence[int], partners: Sequence[Sequence[int]]) -> bool:
+    """Say whether each of `indices` can have a partner of its own."""
+    taken: dict[int, int] = {}
+    return all(_augment(index, partners, taken, set()) for index in indices)
+
+
+def _augment(
+    index: int, partners: Sequence[Sequence[int]], taken: dict[int, int], seen: set[int]
+) -> bool:
+    """Find a partner for `index`, moving earlier pairs if needed (Kuhn 1955).
+
+    Greedy pairing would depend on the order of two overlapping boxes; this does not.
+    """
+    for other in partners[index]:
+        if other in seen:
+            continue
+        seen.add(other)
+        if other not in taken or _augment(taken[other], partners, taken, seen):
+            taken[other] = index
+            return True
+    return False
+
+
+def _is_same(first: Detection, second: Detection) -> bool:
+    """Compare two boxes of one class; equal ones are the same even without an area."""
+    return abs(first[1] - second[1]) <= SCORE_DIFFERENCE_MAX and (
+        first[2:] == second[2:] or boxes.iou(first[2:], second[2:]) >= IOU_MIN
+    )
+
+
+def _strong(detections: Sequence[Detection], must_match: float) -> list[int]:
+    return [index for index, found in enumerate(detections) if found[1] >= must_match]
+
+
+def _by_class(detections: Sequence[Detection]) -> dict[int, list[Detection]]:
+    classes: dict[int, list[Detection]] = defaultdict(list)
+    for detection in detections:
+        classes[detection[0]].append(detection)
+    return classes
