@@ -113,6 +113,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;",
     }
     DATABASES["default"]["CONN_MAX_AGE"] = 0
+    # Tests on a file, not in memory: threads then meet real locks.
+    DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
 else:
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -144,6 +146,8 @@ STORAGES = {
     },
 }
 WHITENOISE_USE_FINDERS = DEBUG
+# Follows the environment, not DEBUG as tests set it, so STATIC_ROOT need not exist there.
+WHITENOISE_AUTOREFRESH = DEBUG
 
 # Bodies above this are spooled to disk; the number of files in one request is bounded.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
@@ -210,6 +214,8 @@ REST_FRAMEWORK = {
         "anonymous": env.text("NODEFOLK_RATE_ANONYMOUS", "120/min"),
     },
     "URL_FORMAT_OVERRIDE": None,
+    # Proxies of our own in front: with none, X-Forwarded-For is anyone's word and is ignored.
+    "NUM_PROXIES": env.integer("NODEFOLK_PROXIES", 0),
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Nodefolk",
@@ -219,6 +225,8 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    # Enumerations stay where they are used instead of becoming components with made-up names.
+    "POSTPROCESSING_HOOKS": [],
 }
 
 # --- language and time ------------------------------------------------------------------
@@ -231,5 +239,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    # A line for each request we make says nothing that the caller does not.
+    "loggers": {"httpx": {"level": "WARNING"}},
     "root": {"handlers": ["console"], "level": env.text("NODEFOLK_LOG_LEVEL", "INFO")},
 }

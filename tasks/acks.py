@@ -27,10 +27,16 @@ def accept(acks: Sequence[messages.AckMessage], *, now: datetime) -> list[str]:
         )
     }
     known = [ack for ack in acks if ack.job in jobs]
-    for ack in known:
+    # Sorted: two batches that name the same nodes do not wait for each other in a ring.
+    for ack in sorted(known, key=lambda ack: ack.node):
         Node.objects.filter(pk=ack.node).update(
             last_seen_at=now, slots=ack.slots, cached_models=ack.cached_models, reason=""
         )
+    earlier = set(
+        Ack.objects.filter(job__in=jobs, node__in={ack.node for ack in known}).values_list(
+            "job_id", "node_id"
+        )
+    )
     Ack.objects.bulk_create(
         [
             Ack(
@@ -43,8 +49,10 @@ def accept(acks: Sequence[messages.AckMessage], *, now: datetime) -> list[str]:
         ],
         ignore_conflicts=True,  # ack_once_per_node
     )
-    Job.objects.filter(pk__in=[ack.job for ack in known]).update(version=F("version") + 1)
-    return sorted({ack.job for ack in known})
+    gained = sorted({ack.job for ack in known if (ack.job, ack.node) not in earlier})
+    for job_id in gained:
+        Job.objects.filter(pk=job_id).update(version=F("version") + 1)
+    return gained
 
 
 def _latency_ms(job: Job, *, now: datetime) -> int:

@@ -15,8 +15,9 @@ def chunk_size(*, images: int, nodes: int, image_ms: int) -> int:
 
     Small when there are few images for many nodes (the first result comes soon), larger
     when there are many (fewer messages), never so large that a chunk takes 10 seconds.
+    While no node is there, one is expected.
     """
-    spread = images // max(1, nodes * CHUNKS_PER_NODE)
+    spread = images // (max(1, nodes) * CHUNKS_PER_NODE)
     bound = CHUNK_MS_MAX // max(1, image_ms)
     return max(1, min(spread, bound, limits.CHUNK_ITEMS_MAX))
 

@@ -7,8 +7,9 @@ that is lost all the same (the process died in between, the broker was away) is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import partial, update_wrapper
+from typing import Any
 
 from django.db import transaction
 
@@ -17,43 +18,38 @@ from tasks import outgoing
 
 def announce(*, job_id: str) -> None:
     """Tell all nodes that can do it that the job is open."""
-    transaction.on_commit(partial(outgoing.send_announcement, job_id=job_id), robust=True)
+    _after_commit(outgoing.send_announcement, job_id=job_id)
 
 
 def assign(*, replica_ids: Sequence[int]) -> None:
     """Send each replica's assignment to its node."""
     if replica_ids:
-        transaction.on_commit(
-            partial(outgoing.send_assignments, replica_ids=list(replica_ids)), robust=True
-        )
+        _after_commit(outgoing.send_assignments, replica_ids=list(replica_ids))
 
 
 def withdraw(*, replica_ids: Sequence[int]) -> None:
     """Tell the nodes that these replicas are no longer wanted."""
     if replica_ids:
-        transaction.on_commit(
-            partial(outgoing.send_withdrawals, replica_ids=list(replica_ids)), robust=True
-        )
+        _after_commit(outgoing.send_withdrawals, replica_ids=list(replica_ids))
 
 
 def schedule(*, job_ids: Sequence[str]) -> None:
     """Let a platform worker look for nodes for these jobs."""
-    transaction.on_commit(
-        partial(outgoing.send_work, name="tasks.schedule", arguments={"job_ids": list(job_ids)}),
-        robust=True,
-    )
+    _after_commit(outgoing.send_work, name="tasks.schedule", arguments={"job_ids": list(job_ids)})
 
 
 def revoke_node(*, node_id: str) -> None:
     """Take the node's broker access away."""
-    transaction.on_commit(
-        partial(outgoing.send_work, name="tasks.revoke_node", arguments={"node_id": node_id}),
-        robust=True,
-    )
+    _after_commit(outgoing.send_work, name="tasks.revoke_node", arguments={"node_id": node_id})
 
 
 def sweep() -> None:
     """Let a platform worker look over everything now."""
-    transaction.on_commit(
-        partial(outgoing.send_work, name="tasks.sweep", arguments={}), robust=True
-    )
+    _after_commit(outgoing.send_work, name="tasks.sweep", arguments={})
+
+
+def _after_commit(send: Callable[..., None], **arguments: Any) -> None:
+    # Django logs a failed callback by its name, which a bare partial does not have: the
+    # error would then reach the caller after all.
+    named = update_wrapper(partial(send, **arguments), send)
+    transaction.on_commit(named, robust=True)

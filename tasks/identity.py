@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from functools import cache
 from pathlib import Path
 
@@ -46,11 +47,13 @@ def _load(path: Path) -> Ed25519PrivateKey:
 def _create(path: Path) -> None:
     """Write a new key; of several processes at once, the first one's stays.
 
-    The link makes the finished file appear at once, so nobody reads half a key.
+    The link makes the finished file appear at once, so nobody reads half a key. Each
+    draft has a name of its own: a shared one would be the linked file itself, and its
+    next writer would empty it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(Ed25519PrivateKey.generate().private_bytes_raw())
         file.flush()

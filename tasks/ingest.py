@@ -65,13 +65,16 @@ class Ingest:
             consumer = Consumer(
                 channel,
                 queues.INGRESS_QUEUES,
-                on_message=self._batch.append,
+                on_message=self._collect,
                 auto_declare=False,
                 accept=None,
             )
             with consumer:
                 while not self._stop.is_set():
                     self._read(connection)
+
+    def _collect(self, message: Any) -> None:
+        self._batch.append(message)
 
     def _read(self, connection: Connection) -> None:
         """Read one message, or flush when none is there or the batch is full."""

@@ -208,10 +208,11 @@ def resume(*, job_id: str, now: datetime) -> Job:
         WrongState: it is not paused.
     """
     with transaction.atomic(durable=True):
+        has_started = Replica.objects.filter(job_id=job_id).exists()
         job = _move(
             job_id,
             sources=(Job.State.PAUSED,),
-            target=Job.State.RUNNING,
+            target=Job.State.RUNNING if has_started else Job.State.QUEUED,
             reason="",
             code=EventCode.RESUMED,
             now=now,

@@ -62,19 +62,21 @@ def replica_ids(texts: Sequence[str]) -> list[int]:
 
 
 def expire(*, now: datetime) -> int:
-    """Take back leases that ran out; their chunks become ready for other owners."""
+    """Take back leases that ran out; their chunks become ready for other owners.
+
+    Also those of a node that was removed in the moment it was given work.
+    """
     # Uses index: replica_open_lease.
-    late = Replica.objects.filter(state=Replica.State.LEASED, lease_expires_at__lt=now).order_by(
-        "lease_expires_at", "pk"
-    )[:EXPIRE_MAX]
+    leased = Replica.objects.filter(state=Replica.State.LEASED).order_by("lease_expires_at", "pk")
+    late = leased.filter(lease_expires_at__lt=now)[:EXPIRE_MAX]
+    orphaned = leased.filter(node__state__in=[Node.State.SUSPENDED, Node.State.RETIRED])
+    found = [
+        *((replica, ReplicaReason.LEASE_EXPIRED) for replica in late),
+        *((replica, ReplicaReason.NODE_REMOVED) for replica in orphaned[:EXPIRE_MAX]),
+    ]
     return sum(
-        end(
-            replica=replica,
-            state=Replica.State.LOST,
-            reason=ReplicaReason.LEASE_EXPIRED,
-            now=now,
-        )
-        for replica in late
+        end(replica=replica, state=Replica.State.LOST, reason=reason, now=now)
+        for replica, reason in found
     )
 
 
@@ -85,6 +87,12 @@ def end_all_of_node(*, node_id: str, now: datetime) -> int:
     """
     assert connection.in_atomic_block
     held = Replica.objects.filter(node_id=node_id, state=Replica.State.LEASED).order_by("pk")
+    # All chunks before the first job: a verdict holds one of them and waits for its job.
+    list(
+        Chunk.objects.select_for_update(of=("self",))
+        .filter(pk__in=held.order_by().values("chunk"))
+        .order_by("pk")
+    )
     return sum(
         end(replica=replica, state=Replica.State.LOST, reason=ReplicaReason.NODE_REMOVED, now=now)
         for replica in held
@@ -95,13 +103,15 @@ def end(*, replica: Replica, state: Replica.State, reason: ReplicaReason, now: d
     """Close an open lease without an answer and free the chunk's slot.
 
     False when it was closed before: the conditional update makes one of two callers win.
+    A lease renewed since `replica` was read has not expired.
     """
+    leased = Replica.objects.filter(pk=replica.pk, state=Replica.State.LEASED)
+    if reason == ReplicaReason.LEASE_EXPIRED:
+        leased = leased.filter(lease_expires_at=replica.lease_expires_at)
     with transaction.atomic():
         # The chunk first, as `verdicts.advance` does: no deadlock between the two.
         list(Chunk.objects.select_for_update(of=("self",)).filter(pk=replica.chunk_id))
-        closed = Replica.objects.filter(pk=replica.pk, state=Replica.State.LEASED).update(
-            state=state, reason=reason, reported_at=now
-        )
+        closed = leased.update(state=state, reason=reason, reported_at=now)
         if closed == 0:
             return False
         Chunk.objects.filter(pk=replica.chunk_id, granted__gt=0).update(granted=F("granted") - 1)

@@ -27,8 +27,9 @@ URL_LIFE = timedelta(minutes=10)
 ASSIGNMENT_LIFE = timedelta(minutes=5)
 #: How near to the score threshold the nodes must report for the dead band to be judged.
 SCORE_MARGIN = 0.05
+#: How long the broker may take to accept a message, then to confirm it.
 PUBLISH_TIMEOUT_SECONDS = 5
-RETRY_POLICY = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.3, "timeout": 5}
+RETRY_POLICY = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.3}
 
 
 def send_announcement(*, job_id: str) -> None:
@@ -87,6 +88,8 @@ def send_work(*, name: str, arguments: dict[str, Any]) -> None:
         declare=[],
         ignore_result=True,
         retry_policy=RETRY_POLICY,
+        timeout=PUBLISH_TIMEOUT_SECONDS,
+        confirm_timeout=PUBLISH_TIMEOUT_SECONDS,
     )
 
 
@@ -131,4 +134,6 @@ def _publish(exchange: Exchange, routing_key: str, task: str, message: messages.
         ignore_result=True,
         delivery_mode=1,
         retry_policy=RETRY_POLICY,
+        timeout=PUBLISH_TIMEOUT_SECONDS,
+        confirm_timeout=PUBLISH_TIMEOUT_SECONDS,
     )

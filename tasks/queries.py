@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, F, Max, Q, QuerySet
 
 from payments import queries as payments_queries
 from tasks import fleet, reasons, settlement
-from tasks.models import Ack, Item, Job, Node, Replica
+from tasks.models import Ack, Chunk, Item, Job, Node, Replica
 
 NOTHING = payments_queries.Earnings(pending_minor=0, available_minor=0)
 
@@ -135,7 +135,7 @@ class ReplicaView:
 
 
 def job_view(job: Job) -> JobView:
-    """Describe a job; four queries, `dataset` and `model` should be selected with it."""
+    """Describe a job; five queries, `dataset` and `model` should be selected with it."""
     acks = job.acks.aggregate(count=Count("pk"), slowest=Max("latency_ms"))
     first_ack = job.acks.order_by("received_at", "pk").first()
     money = payments_queries.escrow(settlement.JOB, job.pk)
@@ -190,9 +190,9 @@ def job_acks(job_id: str) -> list[AckView]:
 def job_chunks(job_id: str, *, limit: int) -> list[ChunkView]:
     """Return up to `limit` chunks, undecided ones first. Two queries."""
     chunks = (
-        Job.objects.get(pk=job_id)
-        .chunks.prefetch_related("replicas")
-        .order_by("decided_at", "index")[:limit]
+        Chunk.objects.filter(job_id=job_id)
+        .prefetch_related("replicas")
+        .order_by(F("decided_at").asc(nulls_first=True), "index")[:limit]
     )
     return [
         ChunkView(
@@ -208,12 +208,12 @@ def job_chunks(job_id: str, *, limit: int) -> list[ChunkView]:
 
 
 def node_view(node: Node, *, now: datetime) -> NodeView:
-    """Describe a node; two queries."""
+    """Describe a node; three queries."""
     return _node_views([node], now=now)[0]
 
 
 def node_views(owner_id: int, *, now: datetime) -> list[NodeView]:
-    """Describe an operator's nodes, newest first; three queries for any number."""
+    """Describe an operator's nodes, newest first; four queries for any number."""
     nodes = Node.objects.filter(owner_id=owner_id).order_by("-enrolled_at", "-pk")
     return _node_views(list(nodes), now=now)
 

@@ -48,14 +48,21 @@ def accept(signed_reports: Sequence[SignedReport], *, now: datetime) -> list[int
     senders = {signed.report.node for signed in signed_reports}
     for node_id in sorted(senders):
         Node.objects.filter(pk=node_id).update(last_seen_at=now)
-    found = [(signed, _responsible(signed.report)) for signed in signed_reports]
-    open_ones = [(signed, replica) for signed, replica in found if replica is not None]
-    chunk_ids = {replica.chunk_id for _, replica in open_ones}
-    list(Chunk.objects.select_for_update(of=("self",)).filter(pk__in=chunk_ids).order_by("pk"))
-    taken = [replica for signed, replica in open_ones if _take(replica, signed, now=now)]
-    Job.objects.filter(pk__in={replica.job_id for replica in taken}).update(
-        version=F("version") + 1
+    named = leases.replica_ids([signed.report.assignment for signed in signed_reports])
+    list(
+        Chunk.objects.select_for_update(of=("self",))
+        .filter(pk__in=Replica.objects.filter(pk__in=named).values("chunk"))
+        .order_by("pk")
     )
+    # Read under the locks: a lease lost a moment ago must be seen as lost.
+    found = [(signed, _responsible(signed.report)) for signed in signed_reports]
+    taken = [
+        replica
+        for signed, replica in found
+        if replica is not None and _take(replica, signed, now=now)
+    ]
+    for job_id in sorted({replica.job_id for replica in taken}):
+        Job.objects.filter(pk=job_id).update(version=F("version") + 1)
     return sorted({replica.chunk_id for replica in taken})
 
 

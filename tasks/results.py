@@ -19,7 +19,7 @@ CSV_COLUMNS = (
     "label", "score", "x", "y", "box_width", "box_height",
 )  # fmt: skip
 #: A cell that begins so would be run by a spreadsheet.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class UnknownFormat(Exception):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -17,6 +18,7 @@ from django.db.models import F
 from tasks import dispatch, events, fleet
 from tasks.models import Chunk, Job, Node, Replica
 from tasks.reasons import EventCode, JobReason, ReplicaReason
+from tasks.verification import policy
 from workers.protocol import limits
 
 logger = logging.getLogger(__name__)
@@ -24,6 +26,8 @@ logger = logging.getLogger(__name__)
 LEASE = timedelta(seconds=limits.LEASE_SECONDS)
 #: Assignments made in one transaction.
 BATCH_MAX = 50
+#: Times one owner may give a chunk back untouched before others alone are asked.
+HANDED_BACK_MAX = 3
 #: Jobs looked at in one pass, oldest first.
 JOBS_MAX = 50
 _OPEN = (Job.State.QUEUED, Job.State.RUNNING)
@@ -75,7 +79,11 @@ def _match(job: Job, chunks: Sequence[Chunk], nodes: Sequence[Node], *, now: dat
     for chunk in chunks:
         owners = _owners_tried(chunk)
         for node in _idlest_first(job, nodes, free):
-            if chunk.granted >= chunk.wanted or len(made) == BATCH_MAX:
+            if (
+                chunk.granted >= chunk.wanted
+                or len(owners) >= policy.ATTEMPTS_MAX
+                or len(made) == BATCH_MAX
+            ):
                 break
             if free[node.pk] <= 0 or node.owner_id in owners:
                 continue
@@ -90,11 +98,15 @@ def _match(job: Job, chunks: Sequence[Chunk], nodes: Sequence[Node], *, now: dat
 
 
 def _owners_tried(chunk: Chunk) -> set[int]:
-    return {
-        replica.operator_id
-        for replica in chunk.replicas.all()
-        if replica.reason != ReplicaReason.HANDED_BACK or replica.state == Replica.State.LEASED
-    }
+    """Return who had the chunk, or gave it back so often that asking again is useless."""
+    returned: Counter[int] = Counter()
+    tried = set()
+    for replica in chunk.replicas.all():
+        if replica.reason == ReplicaReason.HANDED_BACK:
+            returned[replica.operator_id] += 1
+        else:
+            tried.add(replica.operator_id)
+    return tried | {owner for owner, count in returned.items() if count >= HANDED_BACK_MAX}
 
 
 def _idlest_first(job: Job, nodes: Sequence[Node], free: dict[str, int]) -> list[Node]:
@@ -144,14 +156,16 @@ def _mark_running(job: Job, *, now: datetime) -> None:
 
 
 def _settled_reason(job: Job) -> str:
-    """Nothing to give out: either checks are under way or all is at work."""
-    return JobReason.VERIFYING if job.items_final + job.items_failed else ""
+    """Nothing to give out: either an answer waits for another one or all is at work."""
+    checking = job.replicas.filter(state=Replica.State.REPORTED).exists()
+    return JobReason.VERIFYING if checking else ""
 
 
 def _waiting_reason(job: Job, nodes: Sequence[Node], *, now: datetime) -> str:
     if nodes:
         return JobReason.OWNERS_EXHAUSTED
-    if job.acks.filter(node__in=fleet.online(now=now)).exists():
+    others = fleet.online(now=now).exclude(owner_id=job.owner_id)
+    if job.acks.filter(node__in=others).exists():
         return JobReason.NODES_BUSY
     return JobReason.NO_CAPABLE_NODES
 

@@ -25,6 +25,12 @@ def _scratch_media(settings, tmp_path_factory):
     settings.MEDIA_ROOT = tmp_path_factory.mktemp("blobs")
 
 
+@pytest.fixture(autouse=True)
+def _fast_passwords(settings):
+    """Hash in microseconds: the real hasher takes longer than most tests."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 @pytest.fixture
 def now() -> datetime:
     return datetime(2026, 11, 25, 12, 0, tzinfo=UTC)

@@ -8,6 +8,7 @@ detector (fp32 against fp16-stored weights: IoU >= 0.996, score within 0.003).
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -38,16 +39,12 @@ def largest_group(answers: Sequence[Answer], *, score_threshold: float) -> list[
     The first index is the medoid: the member whose agreeing neighbours are most, by lowest
     index on a tie. Empty for no answers; a lone answer is a group of one.
     """
-    best: list[int] = []
-    for index, answer in enumerate(answers):
-        members = [
-            other
-            for other, candidate in enumerate(answers)
-            if other != index and agree(answer, candidate, score_threshold=score_threshold)
-        ]
-        if len(members) + 1 > len(best):
-            best = [index, *members]
-    return best
+    groups = [[index] for index in range(len(answers))]
+    for one, other in itertools.combinations(range(len(answers)), 2):
+        if agree(answers[one], answers[other], score_threshold=score_threshold):
+            groups[one].append(other)
+            groups[other].append(one)
+    return max(groups, key=len, default=[])
 
 
 def _pictures_agree(

@@ -21,7 +21,8 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Nonce = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{0,40}$")]
 Url = Annotated[str, StringConstraints(max_length=2000, pattern=r"^https?://")]
-Short = Annotated[str, StringConstraints(max_length=120)]
+#: Printable ASCII: PostgreSQL stores no NUL, and terminals obey control characters.
+Short = Annotated[str, StringConstraints(max_length=120, pattern=r"^[ -~]*$")]
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Pixel = Annotated[float, Field(ge=0, le=limits.IMAGE_SIDE_MAX, allow_inf_nan=False)]
 
