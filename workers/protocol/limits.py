@@ -32,7 +32,5 @@ MODEL_BYTES_MAX = 512 * MIB
 #: Heartbeat interval while working and while idle, seconds.
 HEARTBEAT_BUSY_SECONDS = 15
 HEARTBEAT_IDLE_SECONDS = 120
-#: A lease ends this long after the last heartbeat that named it, seconds.
-LEASE_SECONDS = 45
 #: Accepted difference between a node's clock and ours, seconds.
 CLOCK_SKEW_SECONDS_MAX = 600

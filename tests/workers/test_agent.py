@@ -1,0 +1,422 @@
+"""The node's mind, with a clock of our own and with random histories."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.workers.platform_double import (
+    NODE_ID,
+    make_announcement,
+    make_assignment,
+    make_input,
+    make_reference,
+)
+from workers import agent as agents
+from workers import assignments, events
+from workers.agent import Agent
+from workers.protocol import limits, messages
+
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+MODEL = make_reference(b"model", "http://files.example/m")
+PICTURE = make_input(b"picture", "http://files.example/p")
+
+
+def make_agent(*, slots: int = 1, is_ready: bool = True, jitter: float = 0, **changes) -> Agent:
+    agent = Agent(
+        node_id=NODE_ID,
+        slots=slots,
+        numeric_class="c",
+        software_version="1",
+        jitter=lambda: jitter,
+        **changes,
+    )
+    if is_ready:
+        agent.step(events.ListeningChanged(True), now=NOW)
+        agent.step(events.ModelsChanged((MODEL.digest,), False), now=NOW)
+    return agent
+
+
+def assign(name: str = "1", *, now: datetime = NOW, **changes) -> events.Assigned:
+    fields = {"model": MODEL, "inputs": [PICTURE], "now": now, "assignment": name}
+    return events.Assigned(make_assignment(**(fields | changes)))
+
+
+def announce(digest: str = MODEL.digest, *, at: datetime = NOW) -> events.Announced:
+    return events.Announced(make_announcement(digest, sent_at=at))
+
+
+def withdraw(*names: str, node: str = NODE_ID, at: datetime = NOW) -> events.Withdrawn:
+    return events.Withdrawn(messages.Withdrawal(sent_at=at, node=node, assignments=list(names)))
+
+
+def finish(event: events.Assigned) -> events.Finished:
+    report = assignments.unanswered(
+        event.assignment, status="failed", reason="x", numeric_class="c", now=NOW
+    )
+    return events.Finished(event.assignment.assignment, report)
+
+
+def kinds(instructions: list[events.Instruction]) -> list[str]:
+    return [type(each).__name__ for each in instructions]
+
+
+def report(instruction: events.Instruction) -> messages.Report:
+    assert isinstance(instruction, events.SendReport)
+    return instruction.message
+
+
+def beat(instruction: events.Instruction) -> messages.Heartbeat:
+    assert isinstance(instruction, events.SendHeartbeat)
+    return instruction.message
+
+
+class TestAnnouncements:
+    def test_are_acknowledged_and_a_cached_model_is_opened(self):
+        ack, prepare = make_agent(slots=3).step(announce(), now=NOW)
+
+        assert (ack.message.slots, ack.message.cached_models) == (3, [MODEL.digest])
+        assert prepare == events.Prepare(MODEL.digest)
+
+    def test_of_an_unknown_model_are_acknowledged_too(self):
+        assert kinds(make_agent().step(announce("0" * 64), now=NOW)) == ["SendAck"]
+
+    def test_are_acknowledged_while_all_slots_are_taken(self):
+        agent = make_agent()
+        agent.step(assign(), now=NOW)
+
+        assert kinds(agent.step(announce(), now=NOW)) == ["SendAck", "Prepare"]
+
+    def test_are_dropped_while_paused(self):
+        agent = make_agent(is_paused=True)
+
+        assert agent.step(announce(), now=NOW) == [events.Drop("announcement", "paused_locally")]
+
+    @pytest.mark.parametrize("minutes", [-11, 11])
+    def test_of_another_time_are_dropped(self, minutes):
+        at = NOW + timedelta(minutes=minutes)
+
+        assert make_agent().step(announce(at=at), now=NOW) == [events.Drop("announcement", "stale")]
+
+
+class TestAssignments:
+    def test_start_with_a_heartbeat_that_names_them(self):
+        event = assign()
+
+        start, heartbeat = make_agent().step(event, now=NOW)
+
+        assert start == events.Start(event.assignment)
+        assert beat(heartbeat).running == ["1"]
+
+    def test_wait_for_a_slot_and_are_held_meanwhile(self):
+        agent = make_agent()
+        first, second = assign("1"), assign("2")
+        agent.step(first, now=NOW)
+
+        assert agent.step(second, now=NOW) == []
+        assert agent.held == ["1", "2"]
+        sent, start, heartbeat = agent.step(finish(first), now=NOW)
+        assert report(sent).assignment == "1"
+        assert start == events.Start(second.assignment)
+        assert beat(heartbeat).running == ["2"]
+
+    def test_of_another_node_are_dropped(self):
+        agent = make_agent()
+
+        assert agent.step(assign(node="n_other"), now=NOW) == [events.Drop("assignment", "foreign")]
+        assert agent.held == []
+
+    @pytest.mark.parametrize("is_finished", [False, True])
+    def test_are_taken_once(self, is_finished):
+        agent = make_agent()
+        event = assign()
+        agent.step(event, now=NOW)
+        if is_finished:
+            agent.step(finish(event), now=NOW)
+        held = agent.held
+
+        assert agent.step(event, now=NOW) == [events.Drop("assignment", "replayed")]
+        assert agent.held == held
+
+    def test_of_the_same_name_with_another_nonce_are_dropped_while_held(self):
+        agent = make_agent()
+        agent.step(assign("1"), now=NOW)
+
+        assert agent.step(assign("1"), now=NOW) == [events.Drop("assignment", "already_held")]
+
+    def test_expire_only_after_the_accepted_difference_of_clocks(self):
+        event = assign()
+        last = event.assignment.expires_at + assignments.SKEW
+
+        assert kinds(make_agent().step(event, now=last)) == ["Start", "SendHeartbeat"]
+        (sent,) = make_agent().step(event, now=last + SECOND)
+        assert (report(sent).status, report(sent).reason) == ("failed", "expired")
+
+    def test_from_the_future_are_dropped(self):
+        event = assign(now=NOW + timedelta(minutes=11))
+
+        assert make_agent().step(event, now=NOW) == [events.Drop("assignment", "from_the_future")]
+
+    def test_are_handed_back_while_paused(self):
+        agent = make_agent(is_paused=True)
+
+        (sent,) = agent.step(assign(), now=NOW)
+
+        assert (report(sent).status, report(sent).reason) == ("handed_back", "paused_locally")
+        assert agent.held == []
+
+    def test_beyond_what_a_heartbeat_may_name_fail_as_busy(self):
+        agent = make_agent()
+        for number in range(limits.RUNNING_MAX):
+            agent.step(assign(str(number)), now=NOW)
+
+        (sent,) = agent.step(assign("more"), now=NOW)
+
+        assert (report(sent).status, report(sent).reason) == ("failed", "busy")
+        assert len(agent.held) == limits.RUNNING_MAX
+
+
+class TestWithdrawals:
+    def test_stop_what_runs_and_its_report_is_not_sent(self):
+        agent = make_agent()
+        event = assign()
+        agent.step(event, now=NOW)
+
+        assert agent.step(withdraw("1", "unknown"), now=NOW) == [events.Cancel("1")]
+        assert (agent.held, agent.running_count) == ([], 1)
+        assert agent.step(finish(event), now=NOW) == []
+        assert agent.running_count == 0
+
+    def test_forget_what_waits(self):
+        agent = make_agent()
+        first = assign("1")
+        agent.step(first, now=NOW)
+        agent.step(assign("2"), now=NOW)
+
+        assert agent.step(withdraw("2"), now=NOW) == []
+        assert agent.held == ["1"]
+        assert kinds(agent.step(finish(first), now=NOW)) == ["SendReport"]
+
+    @pytest.mark.parametrize(
+        ("event", "reason"),
+        [
+            (withdraw("1", node="n_other"), "foreign"),
+            (withdraw("1", at=NOW - timedelta(minutes=11)), "stale"),
+        ],
+    )
+    def test_of_others_or_of_another_time_change_nothing(self, event, reason):
+        agent = make_agent()
+        agent.step(assign("1"), now=NOW)
+
+        assert agent.step(event, now=NOW) == [events.Drop("withdrawal", reason)]
+        assert agent.held == ["1"]
+
+
+class TestPausing:
+    def test_hands_back_what_waits_and_lets_the_rest_finish(self):
+        agent = make_agent()
+        first = assign("1")
+        agent.step(first, now=NOW)
+        agent.step(assign("2"), now=NOW)
+
+        heartbeat, returned = agent.step(events.PauseChanged(True), now=NOW)
+
+        assert (beat(heartbeat).reason, beat(heartbeat).running) == ("paused_locally", ["1"])
+        assert (report(returned).assignment, report(returned).status) == ("2", "handed_back")
+        assert agent.held == ["1"]
+        assert kinds(agent.step(finish(first), now=NOW)) == ["SendReport"]
+
+    def test_ends_with_a_heartbeat_without_reason(self):
+        agent = make_agent(is_paused=True)
+
+        (heartbeat,) = agent.step(events.PauseChanged(False), now=NOW)
+
+        assert beat(heartbeat).reason == ""
+
+    def test_stopping_says_offline_and_hands_back(self):
+        agent = make_agent()
+        agent.step(assign("1"), now=NOW)
+        agent.step(assign("2"), now=NOW)
+
+        heartbeat, returned = agent.step(events.Stopping(), now=NOW)
+
+        assert beat(heartbeat).reason == "offline"
+        assert (report(returned).assignment, report(returned).reason) == ("2", "offline")
+
+    def test_a_node_says_why_it_is_not_ready(self):
+        agent = make_agent(is_ready=False)
+
+        assert agent.reason == "offline"
+        agent.step(events.ListeningChanged(True), now=NOW)
+        assert agent.reason == "model_downloading"
+        agent.step(events.ModelsChanged((), False), now=NOW)
+        assert agent.reason == ""
+
+
+class TestHeartbeats:
+    @pytest.mark.parametrize("jitter", [-1, 0, 1])
+    @pytest.mark.parametrize(("is_busy", "interval"), [(True, 15), (False, 120)])
+    def test_come_in_their_interval(self, jitter, is_busy, interval):
+        agent = make_agent(jitter=jitter)
+        if is_busy:
+            agent.step(assign(), now=NOW)
+        due = NOW + interval * (1 + 0.1 * jitter) * SECOND
+
+        assert agent.step(events.Ticked(), now=due - SECOND / 100) == []
+        assert kinds(agent.step(events.Ticked(), now=due)) == ["SendHeartbeat"]
+
+    def test_the_first_comes_at_once(self):
+        assert kinds(make_agent(is_ready=False).step(events.Ticked(), now=NOW)) == ["SendHeartbeat"]
+
+    def test_go_on_when_the_clock_is_set_back(self):
+        agent = make_agent()
+        earlier = NOW - timedelta(hours=5)
+
+        (heartbeat,) = agent.step(events.Ticked(), now=earlier)
+
+        assert beat(heartbeat).sent_at == earlier
+
+    def test_of_the_same_moment_rise(self):
+        agent = make_agent(slots=2)
+
+        first = beat(agent.step(assign("1"), now=NOW)[-1])
+        second = beat(agent.step(assign("2"), now=NOW)[-1])
+
+        assert second.sent_at > first.sent_at
+
+
+NAMES = [str(number) for number in range(6)]
+EVENTS = {name: [assign(name), assign(name), assign(name, node="n_other")] for name in NAMES}
+histories = st.lists(
+    st.tuples(
+        st.integers(0, 200),
+        st.one_of(
+            st.tuples(st.just("assign"), st.sampled_from(NAMES), st.integers(0, 2)),
+            st.tuples(st.just("withdraw"), st.sampled_from(NAMES)),
+            st.tuples(st.just("finish"), st.integers(0, 5)),
+            st.tuples(st.just("pause"), st.booleans()),
+            st.tuples(st.just("listen"), st.booleans()),
+            st.tuples(st.just("announce")),
+            st.tuples(st.just("tick")),
+        ),
+    ),
+    max_size=60,
+)
+
+
+class Watcher:
+    """Follows an agent's instructions and asserts its invariants at each step."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.agent = make_agent(slots=slots)
+        self.now = NOW
+        self.is_paused = False
+        self.running: list[messages.Assignment] = []
+        self.started: Counter[tuple[str, str]] = Counter()
+        self.reported: Counter[tuple[str, str]] = Counter()
+        self.cancelled: set[str] = set()
+        self.withdrawn: set[tuple[str, str]] = set()
+        self.beaten_at = NOW
+
+    def feed(self, event: events.Event) -> None:
+        for instruction in self.agent.step(event, now=self.now):
+            self.check(instruction)
+        assert len(self.running) == self.agent.running_count <= self.slots
+        assert len(self.agent.held) <= limits.RUNNING_MAX
+        assert len(set(self.agent.held)) == len(self.agent.held)
+
+    def check(self, instruction: events.Instruction) -> None:
+        match instruction:
+            case events.Start():
+                assert not self.is_paused
+                assert instruction.assignment.node == NODE_ID
+                self.running.append(instruction.assignment)
+                key = (instruction.assignment.assignment, instruction.assignment.nonce)
+                self.started[key] += 1
+                assert self.started[key] == 1
+            case events.SendReport():
+                key = (instruction.message.assignment, instruction.message.nonce)
+                self.reported[key] += instruction.message.reason != "expired"
+                assert self.reported[key] <= 1
+                assert instruction.message.assignment not in self.cancelled
+            case events.SendHeartbeat():
+                assert instruction.message.sent_at > self.beaten_at - SECOND
+                self.beaten_at = instruction.message.sent_at
+                assert not self.cancelled & set(instruction.message.running)
+            case events.Cancel():
+                assert instruction.assignment in {each.assignment for each in self.running}
+                self.cancelled.add(instruction.assignment)
+            case events.SendAck():
+                assert not self.is_paused
+
+    def do(self, action: tuple) -> None:
+        match action:
+            case ("assign", name, number):
+                self.feed(EVENTS[name][number])
+            case ("withdraw", name):
+                self.feed(withdraw(name, at=self.now))
+            case ("finish", number) if self.running:
+                ended = self.running.pop(number % len(self.running))
+                if ended.assignment in self.cancelled:
+                    self.withdrawn.add((ended.assignment, ended.nonce))
+                self.feed(finish(events.Assigned(ended)))
+                self.cancelled.discard(ended.assignment)
+            case ("pause", is_paused):
+                self.is_paused = is_paused
+                self.feed(events.PauseChanged(is_paused))
+            case ("listen", is_listening):
+                self.feed(events.ListeningChanged(is_listening))
+            case ("announce",):
+                self.feed(announce(at=self.now))
+            case _:
+                self.feed(events.Ticked())
+
+
+@given(slots=st.integers(1, 3), history=histories)
+@settings(max_examples=150, deadline=None)
+def test_no_history_breaks_the_invariants(slots, history):
+    watcher = Watcher(slots)
+
+    for seconds, action in history:
+        watcher.now += seconds * SECOND
+        watcher.do(action)
+    watcher.do(("pause", True))
+    while watcher.running:
+        watcher.do(("finish", 0))
+
+    assert watcher.agent.held == []
+    assert watcher.started.keys() - watcher.withdrawn == {
+        key for key in watcher.started if watcher.reported[key] == 1
+    }
+
+
+def test_what_was_taken_is_forgotten_only_when_it_has_expired():
+    agent = make_agent()
+    event = assign()
+    agent.step(event, now=NOW)
+    agent.step(finish(event), now=NOW)
+    last = event.assignment.expires_at + assignments.SKEW
+
+    agent.step(events.Ticked(), now=last)
+    assert agent.step(event, now=last) == [events.Drop("assignment", "replayed")]
+    agent.step(events.Ticked(), now=last + timedelta(minutes=3))
+    (sent,) = agent.step(event, now=last + timedelta(minutes=3))
+    assert report(sent).reason == "expired"
+
+
+def test_the_memory_of_what_was_taken_is_bounded(monkeypatch):
+    monkeypatch.setattr(agents, "SEEN_MAX", 3)
+    agent = make_agent()
+    for number in range(10):
+        event = assign(str(number))
+        agent.step(event, now=NOW)
+        agent.step(finish(event), now=NOW)
+
+    assert len(agent._seen) == 3
+    assert agent.step(event, now=NOW) == [events.Drop("assignment", "replayed")]

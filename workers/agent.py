@@ -1,0 +1,269 @@
+"""What the node does about what happens: a state machine without any input or output.
+
+`step` takes one event and the time and returns instructions for `runtime` to carry out.
+It never waits, reads a clock or sends; so any history can be tried in a test.
+
+Invariants: at most `slots` assignments run; each accepted assignment ends in exactly one
+report or was withdrawn; no (assignment, nonce) is taken twice; `sent_at` of heartbeats
+rises strictly, because the platform takes an older one for a replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Literal
+
+from workers import assignments, events
+from workers.assignments import SKEW
+from workers.protocol import limits, messages
+
+BUSY = timedelta(seconds=limits.HEARTBEAT_BUSY_SECONDS)
+IDLE = timedelta(seconds=limits.HEARTBEAT_IDLE_SECONDS)
+#: Heartbeats are spread by this part of their interval, so that fleets do not beat as one.
+JITTER = 0.1
+#: Taken assignments remembered against replay; each is forgotten once it has expired.
+SEEN_MAX = 10_000
+
+#: Reason codes of heartbeats (`NodeReason` on the platform).
+PAUSED = "paused_locally"
+DOWNLOADING = "model_downloading"
+OFFLINE = "offline"
+#: Reason code of a report when the node already holds all it may name in a heartbeat.
+BUSY_REASON = "busy"
+
+
+class Agent:
+    """The node's mind. Not safe for threads: `runtime` holds a lock around `step`."""
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        slots: int,
+        numeric_class: str,
+        software_version: str,
+        jitter: Callable[[], float],
+        is_paused: bool = False,
+    ) -> None:
+        """`jitter` returns numbers from -1 to 1."""
+        self._node_id = node_id
+        self._slots = slots
+        self._numeric_class = numeric_class
+        self._software_version = software_version
+        self._jitter = jitter
+        self._is_paused = is_paused
+        self._is_downloading = True
+        self._is_listening = False
+        self._is_stopping = False
+        self._cached: tuple[str, ...] = ()
+        self._waiting: dict[str, messages.Assignment] = {}
+        self._running: dict[str, messages.Assignment] = {}
+        self._withdrawn: set[str] = set()
+        self._seen: dict[tuple[str, str], datetime] = {}
+        self._beat_at: datetime | None = None
+        self._beat_due_at: datetime | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why the node takes no work, as a code; empty when it does."""
+        if self._is_stopping or not self._is_listening:
+            return OFFLINE
+        if self._is_paused:
+            return PAUSED
+        return DOWNLOADING if self._is_downloading else ""
+
+    @property
+    def held(self) -> list[str]:
+        """Assignments this node is responsible for, running ones first."""
+        running = [name for name in self._running if name not in self._withdrawn]
+        return running + list(self._waiting)
+
+    @property
+    def running_count(self) -> int:
+        """Occupied slots, cancelled work that has not ended yet included."""
+        return len(self._running)
+
+    @property
+    def cached(self) -> tuple[str, ...]:
+        """Digests of the cached models, as last told."""
+        return self._cached
+
+    @property
+    def is_downloading(self) -> bool:
+        """Whether the node still gets its first models ready."""
+        return self._is_downloading
+
+    def step(self, event: events.Event, *, now: datetime) -> list[events.Instruction]:
+        """Take one event and return what to do about it, in order."""
+        match event:
+            case events.Announced():
+                return self._announced(event.announcement, now)
+            case events.Assigned():
+                return self._assigned(event.assignment, now)
+            case events.Withdrawn():
+                return self._withdraw(event.withdrawal, now)
+            case events.Finished():
+                return self._finished(event, now)
+            case events.Ticked():
+                return self._ticked(now)
+            case (
+                events.PauseChanged()
+                | events.ModelsChanged()
+                | events.ListeningChanged()
+                | events.Stopping()
+            ):
+                return self._changed(event, now)
+
+    def _announced(self, message: messages.Announcement, now: datetime) -> list[events.Instruction]:
+        if abs(now - message.sent_at) > SKEW:
+            return [events.Drop(message.kind, "stale")]
+        if self._is_paused or self._is_stopping:
+            return [events.Drop(message.kind, self.reason)]
+        ack = messages.AckMessage(
+            sent_at=now,
+            node=self._node_id,
+            job=message.job,
+            slots=self._slots,
+            cached_models=list(self._cached),
+        )
+        if message.model_digest in self._cached:
+            return [events.SendAck(ack), events.Prepare(message.model_digest)]
+        return [events.SendAck(ack)]
+
+    def _assigned(self, message: messages.Assignment, now: datetime) -> list[events.Instruction]:
+        refusal = self._refusal(message, now)
+        if refusal:
+            return [events.Drop(message.kind, refusal)]
+        self._remember(message, now)
+        if self._is_paused or self._is_stopping:
+            return [self._return(message, "handed_back", self.reason, now)]
+        if assignments.is_expired(message, now=now):
+            return [self._return(message, "failed", "expired", now)]
+        if len(self._waiting) + len(self._running) >= limits.RUNNING_MAX:
+            # Not handed back: the platform would send it here again at once, without end.
+            return [self._return(message, "failed", BUSY_REASON, now)]
+        self._waiting[message.assignment] = message
+        return self._start_waiting(now)
+
+    def _refusal(self, message: messages.Assignment, now: datetime) -> str:
+        if message.node != self._node_id:
+            return "foreign"
+        if message.sent_at > now + SKEW:
+            return "from_the_future"
+        if (message.assignment, message.nonce) in self._seen:
+            return "replayed"
+        if message.assignment in self._running or message.assignment in self._waiting:
+            return "already_held"
+        return ""
+
+    def _remember(self, message: messages.Assignment, now: datetime) -> None:
+        if len(self._seen) >= SEEN_MAX:
+            self._forget_expired(now)
+        while len(self._seen) >= SEEN_MAX:
+            del self._seen[min(self._seen, key=self._seen.__getitem__)]
+        void_at = max(message.expires_at, now) + SKEW
+        self._seen[message.assignment, message.nonce] = void_at
+
+    def _forget_expired(self, now: datetime) -> None:
+        self._seen = {key: void_at for key, void_at in self._seen.items() if void_at >= now}
+
+    def _withdraw(self, message: messages.Withdrawal, now: datetime) -> list[events.Instruction]:
+        if message.node != self._node_id:
+            return [events.Drop(message.kind, "foreign")]
+        if abs(now - message.sent_at) > SKEW:
+            return [events.Drop(message.kind, "stale")]
+        instructions: list[events.Instruction] = []
+        for name in message.assignments:
+            self._waiting.pop(name, None)
+            if name in self._running and name not in self._withdrawn:
+                self._withdrawn.add(name)
+                instructions.append(events.Cancel(name))
+        return instructions
+
+    def _finished(self, event: events.Finished, now: datetime) -> list[events.Instruction]:
+        if self._running.pop(event.assignment, None) is None:
+            return [events.Drop("finished", "unknown")]
+        instructions: list[events.Instruction] = []
+        if event.assignment in self._withdrawn:
+            self._withdrawn.discard(event.assignment)
+        elif event.report is not None:
+            instructions.append(events.SendReport(event.report))
+        return instructions + self._start_waiting(now)
+
+    def _changed(
+        self,
+        event: events.PauseChanged
+        | events.ModelsChanged
+        | events.ListeningChanged
+        | events.Stopping,
+        now: datetime,
+    ) -> list[events.Instruction]:
+        match event:
+            case events.PauseChanged():
+                self._is_paused = event.is_paused
+            case events.ModelsChanged():
+                self._cached = event.cached[: limits.CACHED_MODELS_MAX]
+                self._is_downloading = event.is_downloading
+            case events.ListeningChanged(is_listening=self._is_listening):
+                return []  # told twice when a connection is lost
+            case events.ListeningChanged():
+                self._is_listening = event.is_listening
+            case events.Stopping():
+                self._is_stopping = True
+        returned: list[events.Instruction] = []
+        if self._is_paused or self._is_stopping:
+            returned = [
+                self._return(message, "handed_back", self.reason, now)
+                for message in self._waiting.values()
+            ]
+            self._waiting.clear()
+        return [self._beat(now), *returned]
+
+    def _ticked(self, now: datetime) -> list[events.Instruction]:
+        due_at = self._beat_due_at
+        # A due time further away than any interval means that the clock was set back.
+        if due_at is None or now >= due_at or due_at - now > IDLE * (1 + JITTER):
+            self._forget_expired(now)
+            return [self._beat(now)]
+        return []
+
+    def _start_waiting(self, now: datetime) -> list[events.Instruction]:
+        started: list[events.Instruction] = []
+        while self._waiting and len(self._running) < self._slots:
+            name = next(iter(self._waiting))
+            self._running[name] = self._waiting.pop(name)
+            started.append(events.Start(self._running[name]))
+        return [*started, self._beat(now)] if started else []
+
+    def _beat(self, now: datetime) -> events.SendHeartbeat:
+        interval = BUSY if self._running or self._waiting else IDLE
+        self._beat_due_at = now + interval * (1 + JITTER * self._jitter())
+        sent_at = now
+        if self._beat_at is not None and sent_at <= self._beat_at < now + SKEW:
+            sent_at = self._beat_at + timedelta(microseconds=1)
+        self._beat_at = sent_at
+        return events.SendHeartbeat(
+            messages.Heartbeat(
+                sent_at=sent_at,
+                node=self._node_id,
+                running=self.held,
+                slots=self._slots,
+                reason=self.reason,
+                cached_models=list(self._cached),
+                numeric_class=self._numeric_class,
+                software_version=self._software_version,
+            )
+        )
+
+    def _return(
+        self,
+        message: messages.Assignment,
+        status: Literal["failed", "handed_back"],
+        reason: str,
+        now: datetime,
+    ) -> events.SendReport:
+        report = assignments.unanswered(
+            message, status=status, reason=reason, numeric_class=self._numeric_class, now=now
+        )
+        return events.SendReport(report)

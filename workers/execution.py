@@ -1,0 +1,221 @@
+"""From an assignment to a report. Every failure becomes a report with a reason code."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import httpx
+
+from workers import assignments, imaging, modelstore, sessions, transfer, vision
+from workers.modelstore import ModelStore
+from workers.protocol import messages, pictures
+from workers.sessions import Detector, Sessions
+
+logger = logging.getLogger(__name__)
+
+#: Pictures fetched ahead of the one being computed, so that the network costs no time.
+AHEAD_MAX = 2
+
+
+#: Reason codes by kind of failure.
+_REASONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    ((pictures.Unreadable,), "unreadable_input"),
+    ((sessions.Corrupt,), "digest_mismatch"),
+    ((sessions.Unusable, vision.BadOutput), "model_unusable"),
+    ((sessions.OutOfMemory, MemoryError), "out_of_memory"),
+    ((modelstore.NoSpace,), "disk_full"),
+)
+
+
+class Cancelled(Exception):
+    """Nobody waits for this assignment any more; there is nothing to report."""
+
+
+class _Failed(Exception):
+    """Why the assignment has no answer, as a reason code."""
+
+
+class ModelSource(Protocol):
+    """Which model, and where to fetch it."""
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    @property
+    def url(self) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """What computing needs; shared by all slots and safe for threads."""
+
+    store: ModelStore
+    sessions: Sessions
+    client: httpx.Client
+    downloads: Executor
+
+
+def execute(
+    assignment: messages.Assignment,
+    *,
+    workshop: Workshop,
+    clock: Callable[[], datetime],
+    is_cancelled: Callable[[], bool],
+) -> messages.Report:
+    """Compute the assignment and return the report, of success or of failure.
+
+    Raises:
+        Cancelled: `is_cancelled` became true; it is asked before each picture.
+    """
+    if assignments.is_expired(assignment, now=clock()):
+        return _failure(assignment, reason="expired", now=clock())
+    try:
+        answers, compute_seconds = _compute(assignment, workshop, is_cancelled)
+    except Cancelled:
+        raise
+    except _Failed as exc:
+        logger.warning(
+            "assignment failed: %s",
+            exc,
+            extra={"assignment": assignment.assignment, "cause": str(exc.__cause__)},
+        )
+        return _failure(assignment, reason=str(exc), now=clock())
+    except Exception:  # an entry point: the platform must hear of a fault of ours, too
+        logger.exception("assignment failed", extra={"assignment": assignment.assignment})
+        return _failure(assignment, reason="internal_error", now=clock())
+    return messages.Report(
+        sent_at=clock(),
+        node=assignment.node,
+        assignment=assignment.assignment,
+        nonce=assignment.nonce,
+        model_digest=assignment.model.digest,
+        status="done",
+        answers=answers,
+        compute_ms=round(compute_seconds * 1000),
+        numeric_class=sessions.numeric_class(),
+    )
+
+
+def open_detector(reference: ModelSource, *, workshop: Workshop) -> Detector:
+    """Return the model's session, fetched and opened as needed.
+
+    A file that the disk damaged is fetched once more.
+
+    Raises:
+        transfer.TransferFailed, modelstore.NoSpace, sessions.Corrupt, sessions.Unusable,
+        sessions.OutOfMemory.
+    """
+    try:
+        return _open(reference, workshop)
+    except sessions.Corrupt:
+        workshop.store.remove(reference.digest)
+        return _open(reference, workshop)
+
+
+def _open(reference: ModelSource, workshop: Workshop) -> Detector:
+    path = workshop.store.add(
+        digest=reference.digest,
+        size_bytes=reference.size_bytes,
+        url=reference.url,
+        client=workshop.client,
+    )
+    return workshop.sessions.open(reference.digest, path)
+
+
+def _compute(
+    assignment: messages.Assignment, workshop: Workshop, is_cancelled: Callable[[], bool]
+) -> tuple[list[messages.Answer], float]:
+    """Return the answers and the seconds spent computing, downloads left out."""
+    try:
+        detector = open_detector(assignment.model, workshop=workshop)
+        answers: list[messages.Answer] = []
+        compute_seconds = 0.0
+        for each, data in _fetched(assignment.inputs, workshop):
+            _check_wanted(is_cancelled)
+            started = time.perf_counter()
+            answers.append(_answer(each, data, detector, assignment))
+            compute_seconds += time.perf_counter() - started
+    except (Cancelled, _Failed):
+        raise
+    except Exception as exc:
+        reason = _reason(exc)
+        if reason is None:
+            raise
+        raise _Failed(reason) from exc
+    return answers, compute_seconds
+
+
+def _check_wanted(is_cancelled: Callable[[], bool]) -> None:
+    if is_cancelled():
+        raise Cancelled
+
+
+def _fetched(
+    inputs: list[messages.Input], workshop: Workshop
+) -> Iterator[tuple[messages.Input, bytes]]:
+    """Yield each input with its bytes, downloading a little ahead of the consumer."""
+    pending: list[tuple[messages.Input, Future[bytes]]] = []
+    waiting = iter(inputs)
+    try:
+        while True:
+            while len(pending) <= AHEAD_MAX and (each := next(waiting, None)) is not None:
+                pending.append((each, workshop.downloads.submit(_fetch, each, workshop.client)))
+            if not pending:
+                return
+            each, future = pending.pop(0)
+            yield each, future.result()
+    finally:
+        for _, future in pending:
+            future.cancel()
+
+
+def _fetch(each: messages.Input, client: httpx.Client) -> bytes:
+    return transfer.fetch(each.url, digest=each.digest, size_bytes=each.size_bytes, client=client)
+
+
+def _answer(
+    each: messages.Input, data: bytes, detector: Detector, assignment: messages.Assignment
+) -> messages.Answer:
+    photograph = imaging.load(data)
+    floor = assignment.score_floor
+    return messages.Answer(
+        position=each.position,
+        width=photograph.width,
+        height=photograph.height,
+        detections=vision.detections(
+            detector.run(photograph.pixels, floor=floor),
+            width=photograph.width,
+            height=photograph.height,
+            floor=floor,
+            class_ids=frozenset(assignment.model.class_ids),
+        ),
+    )
+
+
+def _reason(exc: Exception) -> str | None:
+    """Return the reason code of an anticipated failure."""
+    if isinstance(exc, transfer.TransferFailed):
+        return exc.code
+    if isinstance(exc, OSError) and exc.errno == errno.ENOSPC:
+        return "disk_full"
+    return next((code for kinds, code in _REASONS if isinstance(exc, kinds)), None)
+
+
+def _failure(assignment: messages.Assignment, *, reason: str, now: datetime) -> messages.Report:
+    return assignments.unanswered(
+        assignment,
+        status="failed",
+        reason=reason,
+        numeric_class=sessions.numeric_class(),
+        now=now,
+    )

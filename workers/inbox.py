@@ -1,0 +1,50 @@
+"""What the platform says, checked before it is believed.
+
+The signature is verified over the bytes as received before anything is parsed; then the
+strict schema decides. Ids, nonces and times are the agent's business.
+"""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from workers import events
+from workers.protocol import limits, messages, routes, signatures
+
+
+class Refused(Exception):
+    """The message is not the platform's or not understood; the text is a reason code."""
+
+
+def read(
+    task: str, text: object, signature: object, *, platform_key: str
+) -> events.Announced | events.Assigned | events.Withdrawn:
+    """Return the event in a Celery message of the platform, whose arguments may be anything.
+
+    Raises:
+        Refused: with too_large, bad_signature or malformed.
+    """
+    body = _body(text)
+    try:
+        signatures.verify(body, signature, public_key=platform_key)
+    except signatures.BadSignature as exc:
+        raise Refused("bad_signature") from exc
+    try:
+        if task == routes.TASK_ANNOUNCE:
+            return events.Announced(messages.Announcement.model_validate_json(body))
+        if task == routes.TASK_ASSIGN:
+            return events.Assigned(messages.Assignment.model_validate_json(body))
+        return events.Withdrawn(messages.Withdrawal.model_validate_json(body))
+    except ValidationError as exc:
+        raise Refused("malformed") from exc
+
+
+def _body(text: object) -> bytes:
+    if not isinstance(text, str):
+        raise Refused("malformed")
+    if len(text) > limits.MESSAGE_BYTES_MAX:
+        raise Refused("too_large")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as exc:  # lone surrogates
+        raise Refused("malformed") from exc

@@ -1,0 +1,324 @@
+"""The running node: carries out what the agent decides, on threads of its own.
+
+Celery's threads only verify, ask the agent and hand over; computing happens on the slots,
+so that announcements are acknowledged and pauses obeyed while pictures are computed.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import logging
+import os
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from workers import (
+    agent,
+    config,
+    events,
+    execution,
+    inbox,
+    link,
+    modelstore,
+    sessions,
+    status,
+    transfer,
+)
+from workers.config import Config, Home
+from workers.execution import Workshop
+from workers.link import Link
+from workers.modelstore import ModelStore
+from workers.outbox import Outbox
+from workers.protocol import messages
+from workers.sessions import Sessions
+
+logger = logging.getLogger(__name__)
+
+#: How often flags and due heartbeats are looked at, seconds.
+TICK_SECONDS = 0.5
+#: Computing gives way to the operator's own programs; acknowledging does not.
+COMPUTE_NICENESS = 10
+#: How long a stop waits for running pictures and for the broker, seconds.
+FINISH_SECONDS_MAX = 60
+FLUSH_SECONDS_MAX = 5
+
+MODEL_ERRORS = (
+    transfer.TransferFailed,
+    modelstore.NoSpace,
+    sessions.Corrupt,
+    sessions.Unusable,
+    sessions.OutOfMemory,
+    OSError,
+)
+
+
+def now_utc() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+class Runtime:
+    """One enrolled node at work. `start` once, `stop` once; the rest is safe for threads."""
+
+    def __init__(
+        self,
+        *,
+        home: Home,
+        settings: Config,
+        key: Ed25519PrivateKey,
+        clock: Callable[[], datetime] = now_utc,
+    ) -> None:
+        self._home = home
+        self._settings = settings
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._is_paused = config.is_paused(home)
+        self._agent = agent.Agent(
+            node_id=settings.node_id,
+            slots=settings.slots,
+            numeric_class=sessions.numeric_class(),
+            software_version=config.software_version(),
+            jitter=lambda: random.uniform(-1, 1),  # noqa: S311 -- spreads load, hides nothing
+            is_paused=self._is_paused,
+        )
+        self._work: queue.SimpleQueue[messages.Assignment | None] = queue.SimpleQueue()
+        self._cancelled: set[str] = set()
+        self._outbox = Outbox(home.outbox_folder)
+        self._link = Link(
+            node_id=settings.node_id,
+            key=key,
+            outbox=self._outbox,
+            connect=lambda: link.connect(settings.broker),
+            clock=clock,
+        )
+        self._workshop = Workshop(
+            store=ModelStore(home.models_folder, bytes_max=settings.cache_bytes_max),
+            sessions=Sessions(),
+            client=transfer.make_client(),
+            downloads=ThreadPoolExecutor(settings.slots + 1, thread_name_prefix="download"),
+        )
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._counts: collections.Counter[str] = collections.Counter()
+        self._refused: collections.Counter[str] = collections.Counter()
+        self._written: status.State | None = None
+        self._written_due = 0.0
+        self.was_abandoned = False
+
+    def start(self) -> None:
+        """Begin to beat, to compute and to get the built-in models ready."""
+        config.remove_drafts(self._home.root)
+        self._link.start()
+        self._step(events.Ticked())
+        self._write_state()
+        for number in range(self._settings.slots):
+            threading.Thread(target=self._compute, name=f"slot-{number}", daemon=True).start()
+        threading.Thread(target=self._tick_until_ended, name="ticker", daemon=True).start()
+        self._background.submit(self._get_ready)
+
+    def listen(self, *, is_listening: bool) -> None:
+        """Note whether the node's queue is being read."""
+        self._step(events.ListeningChanged(is_listening))
+
+    def receive(self, task: str, text: object, signature: object) -> None:
+        """Take a message of the platform, from any thread; refused ones are counted."""
+        try:
+            event = inbox.read(task, text, signature, platform_key=self._settings.platform_key)
+        except inbox.Refused as exc:
+            self._note_refusal(task, str(exc))
+            return
+        self._step(event)
+
+    def stop(self, *, is_hurried: Callable[[], bool]) -> None:
+        """Hand back what waits, let running pictures finish and reports go out, end.
+
+        Ends at once when `is_hurried` becomes true; then running work is abandoned, and
+        its lease runs out on the platform.
+        """
+        self._step(events.Stopping())
+        deadline = time.monotonic() + FINISH_SECONDS_MAX
+        while not self._idle.wait(0.1) and time.monotonic() < deadline and not is_hurried():
+            pass
+        self.was_abandoned = not self._idle.is_set()
+        if not is_hurried():
+            self._link.flush(FLUSH_SECONDS_MAX)
+        self._end()
+
+    def _end(self) -> None:
+        self._ended.set()
+        for _ in range(self._settings.slots):
+            self._work.put(None)
+        self._link.close(0 if self.was_abandoned else FLUSH_SECONDS_MAX)
+        for executor in (self._background, self._workshop.downloads):
+            executor.shutdown(wait=False, cancel_futures=True)
+        if not self.was_abandoned:
+            self._workshop.client.close()
+        self._write_state(is_stopped=True)
+
+    def _step(self, event: events.Event) -> None:
+        """Ask the agent and carry out its instructions, in order and one event at a time."""
+        with self._lock:
+            for instruction in self._agent.step(event, now=self._clock()):
+                self._carry_out(instruction)
+            if self._agent.running_count:
+                self._idle.clear()
+            else:
+                self._idle.set()
+
+    def _carry_out(self, instruction: events.Instruction) -> None:
+        match instruction:
+            case events.SendAck():
+                self._link.send_ack(instruction.message)
+            case events.SendHeartbeat():
+                self._link.send_heartbeat(instruction.message)
+            case events.SendReport():
+                self._counts[instruction.message.status] += 1
+                self._link.send_report(instruction.message)
+            case events.Prepare():
+                self._prepare(instruction.model_digest)
+            case events.Start():
+                self._cancelled.discard(instruction.assignment.assignment)
+                self._work.put(instruction.assignment)
+            case events.Cancel():
+                self._counts["withdrawn"] += 1
+                self._cancelled.add(instruction.assignment)
+            case events.Drop():
+                self._note_refusal(instruction.kind, instruction.reason)
+
+    def _note_refusal(self, kind: str, reason: str) -> None:
+        self._refused[reason] += 1
+        logger.warning("refused: %s, %s", kind, reason, extra={"kind": kind, "reason": reason})
+
+    def _compute(self) -> None:
+        """Compute assignments one after the other, on one slot's thread."""
+        _be_nice()
+        while (assignment := self._work.get()) is not None:
+            report = self._execute(assignment)
+            try:
+                self._step(events.Finished(assignment.assignment, report))
+                self._note_models()
+            except Exception:  # an entry point: a fault of ours must not cost a slot
+                logger.exception("finishing failed", extra={"assignment": assignment.assignment})
+
+    def _execute(self, assignment: messages.Assignment) -> messages.Report | None:
+        """Return the report, or None when the assignment was withdrawn."""
+        name = assignment.assignment
+        try:
+            return execution.execute(
+                assignment,
+                workshop=self._workshop,
+                clock=self._clock,
+                is_cancelled=lambda: name in self._cancelled,
+            )
+        except execution.Cancelled:
+            logger.info("withdrawn", extra={"assignment": name})
+            return None
+
+    def _note_models(self) -> None:
+        """Tell the agent, and so the platform, when an assignment brought a new model."""
+        cached = tuple(self._workshop.store.digests())
+        with self._lock:
+            is_known = set(cached) == set(self._agent.cached) or self._agent.is_downloading
+        if not is_known:
+            self._step(events.ModelsChanged(cached, is_downloading=False))
+
+    def _get_ready(self) -> None:
+        """Fetch and open the built-in models, so that the first assignment finds them warm."""
+        try:
+            for model in self._settings.models[: sessions.OPEN_MAX]:
+                self._get_model_ready(model)
+        finally:
+            cached = tuple(self._workshop.store.digests())
+            self._step(events.ModelsChanged(cached, is_downloading=False))
+
+    def _get_model_ready(self, model: config.BuiltInModel) -> None:
+        try:
+            execution.open_detector(model, workshop=self._workshop)
+        except MODEL_ERRORS as exc:
+            # Not fatal: an assignment brings a fresh address, or its own failure report.
+            logger.warning(
+                "a built-in model is not ready: %s", exc, extra={"model_digest": model.digest}
+            )
+
+    def _prepare(self, digest: str) -> None:
+        if not self._workshop.sessions.is_open(digest):
+            with contextlib.suppress(RuntimeError):  # the executor has been shut down
+                self._background.submit(self._open_cached, digest)
+
+    def _open_cached(self, digest: str) -> None:
+        path = self._workshop.store.find(digest)
+        if path is None:
+            return
+        try:
+            self._workshop.sessions.open(digest, path)
+        except MODEL_ERRORS as exc:
+            logger.warning("a model cannot be opened: %s", exc, extra={"model_digest": digest})
+
+    def _tick_until_ended(self) -> None:
+        while not self._ended.wait(TICK_SECONDS):
+            try:
+                self._tick()
+            except Exception:  # an entry point: a full disk must not end the heartbeats
+                logger.exception("tick failed")
+
+    def _tick(self) -> None:
+        is_paused = config.is_paused(self._home)
+        if is_paused != self._is_paused:
+            self._is_paused = is_paused
+            self._step(events.PauseChanged(is_paused))
+        self._step(events.Ticked())
+        self._write_state()
+
+    def _write_state(self, *, is_stopped: bool = False) -> None:
+        """Write state.json when it changed, and often enough to show that we live."""
+        state = self._state(is_stopped=is_stopped)
+        is_due = time.monotonic() >= self._written_due
+        is_same = self._written is not None and state == self._written.model_copy(
+            update={"written_at": state.written_at, "contact_at": state.contact_at}
+        )
+        if is_same and not is_due:
+            return
+        status.write(self._home, state)
+        self._written = state
+        self._written_due = time.monotonic() + status.WRITE_SECONDS
+
+    def _state(self, *, is_stopped: bool) -> status.State:
+        with self._lock:
+            return status.State(
+                node_id=self._settings.node_id,
+                name=self._settings.name,
+                software_version=config.software_version(),
+                numeric_class=sessions.numeric_class(),
+                pid=os.getpid(),
+                process_started=status.process_started(os.getpid()),
+                state="stopped" if is_stopped else "running",
+                reason=self._agent.reason,
+                slots=self._settings.slots,
+                assignments=self._agent.held,
+                cached_models=list(self._agent.cached),
+                done=self._counts["done"],
+                failed=self._counts["failed"],
+                handed_back=self._counts["handed_back"],
+                withdrawn=self._counts["withdrawn"],
+                refused=dict(self._refused),
+                unconfirmed_reports=len(self._outbox.pending()),
+                contact_at=self._link.contact_at,
+                trouble=self._link.trouble,
+                written_at=self._clock(),
+            )
+
+
+def _be_nice() -> None:
+    """Lower this thread's priority, where threads have their own (Linux)."""
+    with contextlib.suppress(AttributeError, OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), COMPUTE_NICENESS)

@@ -1,0 +1,129 @@
+"""What the running node says of itself in state.json, and what it means to a reader."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from workers import config
+from workers.config import Home
+from workers.protocol import limits
+
+STATE_BYTES_MAX = limits.MIB
+#: Two idle heartbeats and some: silence beyond that is worth a word.
+CONTACT_AGE_MAX = timedelta(seconds=2 * limits.HEARTBEAT_IDLE_SECONDS + 30)
+#: A live process writes this often at least, seconds.
+WRITE_SECONDS = 10
+WRITE_AGE_MAX = timedelta(seconds=6 * WRITE_SECONDS)
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class State(BaseModel):
+    """The content of state.json."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    node_id: str
+    name: str
+    software_version: str
+    numeric_class: str
+    pid: int
+    #: Clock ticks since boot at which the process began; tells a reused pid.
+    process_started: int
+    state: Literal["running", "stopped"]
+    #: Why it takes no work, as a code; empty when it does.
+    reason: str
+    slots: Count
+    #: Assignments held, running ones first.
+    assignments: list[str]
+    cached_models: list[str]
+    done: Count
+    failed: Count
+    handed_back: Count
+    withdrawn: Count
+    #: Messages refused, by reason.
+    refused: dict[str, int]
+    #: Reports that the broker has not confirmed yet.
+    unconfirmed_reports: Count
+    #: When the broker last confirmed a message.
+    contact_at: AwareDatetime | None
+    trouble: str
+    written_at: AwareDatetime
+
+
+class Condition(BaseModel):
+    """A state with what is wrong about it, in sentences."""
+
+    is_healthy: bool
+    issues: list[str]
+    state: State | None
+
+
+def write(home: Home, state: State) -> None:
+    """Replace state.json."""
+    config.write_atomically(home.state_file, state.model_dump_json(indent=2).encode())
+
+
+def read(home: Home) -> State | None:
+    """Return the last state written; None when there is none that can be read."""
+    try:
+        with home.state_file.open("rb") as file:
+            return State.model_validate_json(file.read(STATE_BYTES_MAX))
+    except (OSError, ValidationError):
+        return None
+
+
+def judge(state: State | None, *, is_alive: bool, now: datetime) -> Condition:
+    """Say what is wrong, if anything. A pause is the operator's wish and no issue."""
+    if state is None:
+        issues = ["The node has not run yet: start it with `nodefolk-node run`."]
+    elif state.state == "stopped":
+        issues = ["The node is stopped: start it with `nodefolk-node run`."]
+    elif not is_alive:
+        issues = ["The node ended unexpectedly: start it with `nodefolk-node run`."]
+    else:
+        issues = _issues_running(state, now)
+    return Condition(is_healthy=not issues, issues=issues, state=state)
+
+
+def process_started(pid: int) -> int:
+    """Return the clock ticks since boot at which the process began; 0 when unknown."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    # Field 22; the name in field 2 may hold spaces and brackets, so count behind it.
+    return int(text.rpartition(")")[2].split()[19])
+
+
+def is_alive(state: State | None) -> bool:
+    """Say whether the process that wrote `state` still runs."""
+    if state is None:
+        return False
+    try:
+        os.kill(state.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's process: the start time decides
+    return process_started(state.pid) == state.process_started
+
+
+def _issues_running(state: State, now: datetime) -> list[str]:
+    issues = []
+    if now - state.written_at > WRITE_AGE_MAX:
+        issues.append("The node hangs: stop it and start it again.")
+    if state.contact_at is None:
+        issues.append("The platform has not been reached yet: check the network.")
+    elif now - state.contact_at > CONTACT_AGE_MAX:
+        issues.append(f"No contact since {state.contact_at:%Y-%m-%d %H:%M} UTC.")
+    if state.reason == "offline":
+        issues.append("The node's queue cannot be read: it may be retired or suspended.")
+    if state.trouble:
+        issues.append(f"The broker refuses or is away: {state.trouble}")
+    return issues
