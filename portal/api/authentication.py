@@ -1,0 +1,78 @@
+"""Who asks, and whether they may: API keys, their scopes, roles and known persons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.permissions import SAFE_METHODS, BasePermission
+from rest_framework.request import Request
+
+from portal import keys, kyc
+from portal.models import ApiKey, User
+
+_SCHEME = "bearer"
+
+
+class Forbidden(PermissionDenied):
+    """The caller is known and may not do this; the code says what is missing."""
+
+
+class KeyAuthentication(BaseAuthentication):
+    """`Authorization: Bearer <api key>`; other schemes are left to others."""
+
+    def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
+        scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != _SCHEME:
+            return None
+        key = keys.find(secret.strip(), timezone.now())
+        if key is None:
+            raise AuthenticationFailed("This API key is not valid.", code="key_invalid")
+        return key.user, key
+
+    def authenticate_header(self, request: Request) -> str:
+        return 'Bearer realm="nodefolk"'
+
+
+class HasScope(BasePermission):
+    """A key does only what its scopes say; someone signed in on the site has no such limit.
+
+    The view's `scope` covers all its methods; `read` covers the safe ones of every view.
+    """
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if not isinstance(request.auth, ApiKey) or view.scope is None:
+            return True
+        enough = {view.scope, "read"} if request.method in SAFE_METHODS else {view.scope}
+        if enough.isdisjoint(request.auth.scopes):
+            raise Forbidden(f"The key lacks the scope {view.scope!r}.", code="scope_missing")
+        return True
+
+
+class HasRole(BasePermission):
+    """To create something the user needs the view's `role`.
+
+    What exists is guarded by whose it is, so a role taken away later hides nothing.
+    """
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if request.method in SAFE_METHODS or view.role in {None, *signed_in(request).roles}:
+            return True
+        raise Forbidden(f"This needs the role {view.role!r}.", code="role_missing")
+
+
+class IsPerson(BasePermission):
+    """Views that pay a human need to know which one."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if not view.needs_person or kyc.is_person(signed_in(request)):
+            return True
+        raise Forbidden("Your identity has to be confirmed first.", code="kyc_required")
+
+
+def signed_in(request: Request) -> User:
+    """Return the user of a request that passed `IsAuthenticated`."""
+    assert isinstance(request.user, User)
+    return request.user

@@ -1,0 +1,269 @@
+"""`nodes/`: an operator's machines, enrolled, watched and steered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import serializers, status
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from portal import access
+from portal.api import base, fields, idempotency, pagination
+from portal.api.authentication import signed_in
+from tasks import nodes, queries
+from tasks.models import Node, Replica
+
+TOKEN_LENGTH_MAX = 200
+PUBLIC_KEY_LENGTH_MAX = 100
+CORES_MAX = 100_000
+MEMORY_BYTES_MAX = 2**60
+
+
+class NodeOutput(serializers.Serializer[Any]):
+    """A machine as its operator sees it."""
+
+    class Earnings(serializers.Serializer[Any]):
+        pending = fields.AmountOut(source="pending_minor")
+        available = fields.AmountOut(source="available_minor")
+        paid = fields.AmountOut(source="paid_minor")
+
+    class Work(serializers.Serializer[Any]):
+        running = serializers.IntegerField()
+        accepted = serializers.IntegerField()
+        rejected = serializers.IntegerField()
+        lost = serializers.IntegerField()
+
+    id = serializers.CharField()
+    name = serializers.CharField()
+    state = serializers.ChoiceField(["online", "offline", "paused", "suspended", "retired"])
+    reason = serializers.CharField(help_text="Why it does not work; empty when it does.")
+    reason_text = serializers.CharField()
+    last_seen_at = serializers.DateTimeField(allow_null=True)
+    enrolled_at = serializers.DateTimeField()
+    credibility = serializers.SerializerMethodField(
+        help_text="How far its unchecked answers are believed, per model version."
+    )
+    slots = serializers.IntegerField()
+    hardware = serializers.DictField()
+    software_version = serializers.CharField()
+    numeric_class = serializers.CharField()
+    work = Work(source="*")
+    asset = fields.Asset()
+    earnings = Earnings(source="*")
+
+    def get_credibility(self, _node: Any) -> list[dict[str, Any]]:
+        # Every answer is checked by a quorum, so no unchecked one is believed yet.
+        return []
+
+
+class ReplicaOutput(serializers.Serializer[Any]):
+    """One piece of work: verdict, reward, and when that is released."""
+
+    class Picture(serializers.Serializer[Any]):
+        class Detection(serializers.Serializer[Any]):
+            label = serializers.CharField()  # type: ignore[assignment]  # DRF takes fields off the class
+            score = serializers.FloatField()
+            box = serializers.ListField(child=serializers.FloatField())
+
+        id = serializers.CharField(source="image_id")
+        name = serializers.CharField()
+        width = serializers.IntegerField()
+        height = serializers.IntegerField()
+        detections = Detection(many=True, help_text="As this node answered.")
+
+    id = serializers.CharField()
+    state = serializers.ChoiceField(Replica.State.choices)
+    reason = serializers.CharField()
+    reason_text = serializers.CharField()
+    items = serializers.IntegerField()
+    asset = fields.Asset()
+    reward = fields.AmountOut(source="reward_minor")
+    reward_state = serializers.ChoiceField(["", "pending", "available"])
+    released_at = serializers.DateTimeField(allow_null=True)
+    assigned_at = serializers.DateTimeField()
+    reported_at = serializers.DateTimeField(allow_null=True)
+    compute_ms = serializers.IntegerField(allow_null=True)
+    images = Picture(many=True)
+
+
+@extend_schema_field(
+    {
+        "type": "object",
+        "required": ["cores", "memory_bytes"],
+        "properties": {
+            "cores": {"type": "integer", "minimum": 1, "maximum": CORES_MAX},
+            "memory_bytes": {"type": "integer", "minimum": 1, "maximum": MEMORY_BYTES_MAX},
+        },
+        "additionalProperties": True,
+    }
+)
+class Hardware(fields.Notes):
+    """What the machine is; more may be said than its cores and memory."""
+
+    class Known(serializers.Serializer[Any]):
+        cores = fields.Whole(min_value=1, max_value=CORES_MAX)
+        memory_bytes = fields.Whole(min_value=1, max_value=MEMORY_BYTES_MAX)
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        hardware = super().to_internal_value(data)
+        self.Known(data=hardware).is_valid(raise_exception=True)
+        return hardware
+
+
+class Enrollments(base.Endpoint):
+    """Tokens that let machines in."""
+
+    scope = "nodes"
+    role = "operator"
+    needs_person = True
+
+    class Output(serializers.Serializer[Any]):
+        """A token, shown once."""
+
+        token = serializers.CharField()
+        expires_at = serializers.DateTimeField()
+
+    @extend_schema(operation_id="nodes_enrollments_create", request=None, responses={201: Output})
+    @idempotency.once
+    def post(self, request: Request) -> Response:
+        """Make a token that enrols one node."""
+        base.read(fields.Nothing, request)
+        token = nodes.issue_token(owner_id=signed_in(request).pk, now=timezone.now())
+        return Response(self.Output(token).data, status=status.HTTP_201_CREATED)
+
+
+class Nodes(base.Endpoint):
+    """The caller's machines; a machine itself posts here, with its token and no login."""
+
+    scope = "nodes"
+
+    class Input(fields.Input):
+        """A machine's first words."""
+
+        token = fields.Text(max_length=TOKEN_LENGTH_MAX)
+        name = fields.Text(max_length=nodes.NAME_LENGTH_MAX)
+        public_key = fields.Text(
+            max_length=PUBLIC_KEY_LENGTH_MAX, help_text="Base64 of the 32 raw Ed25519 bytes."
+        )
+        hardware = Hardware()
+
+    class Output(serializers.Serializer[Any]):
+        """What the new node needs to begin."""
+
+        class Broker(serializers.Serializer[Any]):
+            url = serializers.CharField()
+            username = serializers.CharField()
+            password = serializers.CharField()
+            vhost = serializers.CharField()
+            queue = serializers.CharField()
+
+        class Model(serializers.Serializer[Any]):
+            digest = serializers.CharField()
+            size_bytes = serializers.IntegerField()
+            url = serializers.CharField()
+
+        id = serializers.CharField(source="node.pk")
+        broker = Broker()
+        platform_key = serializers.CharField(help_text="Base64; assignments are signed by it.")
+        models = Model(many=True)
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        return [] if self._is_enrolment() else super().get_authenticators()
+
+    def get_permissions(self) -> Sequence[Any]:
+        return [AllowAny()] if self._is_enrolment() else super().get_permissions()
+
+    def _is_enrolment(self) -> bool:
+        # Without a request the OpenAPI document is being made.
+        return getattr(self.request, "method", None) == "POST"
+
+    @pagination.listing("nodes_list", NodeOutput)
+    def get(self, request: Request) -> Response:
+        """List my nodes, newest first."""
+        user = signed_in(request)
+        page = pagination.paginate(request, access.nodes(user), order=("enrolled_at", "pk"))
+        views = {view.id: view for view in queries.node_views(user.pk, now=timezone.now())}
+        results = NodeOutput([views[node.pk] for node in page.rows], many=True).data
+        return Response(page.answer(results))
+
+    @extend_schema(operation_id="nodes_create", request=Input, responses={201: Output}, auth=[])
+    def post(self, request: Request) -> Response:
+        """Enrol this machine. Not repeatable: the token is used up by the first success."""
+        body = base.read(self.Input, request)
+        enrollment = nodes.enroll(**body, now=timezone.now())
+        return Response(self.Output(enrollment).data, status=status.HTTP_201_CREATED)
+
+
+class OneNode(base.Endpoint):
+    """One machine of the caller."""
+
+    scope = "nodes"
+
+    @extend_schema(operation_id="nodes_get", responses=NodeOutput)
+    def get(self, request: Request, node_id: str) -> Response:
+        """Show one of my nodes."""
+        node = access.node(signed_in(request), node_id)
+        return Response(NodeOutput(queries.node_view(node, now=timezone.now())).data)
+
+
+class _Steer(base.Endpoint):
+    """A change of state, or 409 `wrong_state` with the state it is in."""
+
+    scope = "nodes"
+
+    def steer(self, request: Request, node_id: str, change: Callable[..., Node]) -> Response:
+        base.read(fields.Nothing, request)
+        now = timezone.now()
+        node = change(node_id=access.node(signed_in(request), node_id).pk, now=now)
+        return Response(NodeOutput(queries.node_view(node, now=now)).data)
+
+
+class PauseNode(_Steer):
+    """Pausing."""
+
+    @extend_schema(operation_id="nodes_pause", request=None, responses=NodeOutput)
+    @idempotency.once
+    def post(self, request: Request, node_id: str) -> Response:
+        """Give the node no new work; what it holds it finishes."""
+        return self.steer(request, node_id, nodes.pause)
+
+
+class ResumeNode(_Steer):
+    """Resuming."""
+
+    @extend_schema(operation_id="nodes_resume", request=None, responses=NodeOutput)
+    @idempotency.once
+    def post(self, request: Request, node_id: str) -> Response:
+        """Give a paused node work again."""
+        return self.steer(request, node_id, nodes.resume)
+
+
+class RetireNode(_Steer):
+    """Retiring."""
+
+    @extend_schema(operation_id="nodes_retire", request=None, responses=NodeOutput)
+    @idempotency.once
+    def post(self, request: Request, node_id: str) -> Response:
+        """End the node for good; its broker access is revoked at once."""
+        return self.steer(request, node_id, nodes.retire)
+
+
+class NodeReplicas(base.Endpoint):
+    """The work of one machine."""
+
+    scope = "nodes"
+
+    @pagination.listing("nodes_replicas", ReplicaOutput)
+    def get(self, request: Request, node_id: str) -> Response:
+        """List its work, newest first: verdict, reward, and when that is released."""
+        node = access.node(signed_in(request), node_id)
+        rows = queries.replica_rows(node.pk)
+        page = pagination.paginate(request, rows, order=("assigned_at", "pk"))
+        results = ReplicaOutput(queries.replica_views(page.rows), many=True).data
+        return Response(page.answer(results))

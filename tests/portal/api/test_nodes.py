@@ -1,0 +1,187 @@
+"""`nodes/`."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+
+from tasks.models import EnrollmentToken, Node
+from tests import factories
+from tests.portal.api import calls
+from workers.protocol import signatures
+
+HARDWARE = {"cores": 4, "memory_bytes": 8 * 2**30, "system": "Linux"}
+
+
+@pytest.fixture
+def machine(db) -> Client:
+    """A machine has no login."""
+    return Client()
+
+
+@pytest.fixture
+def enrolment(operator_api) -> dict:
+    token = calls.post(operator_api, "nodes/enrollments/").json()["token"]
+    public_key = signatures.public_text(factories.make_key())
+    return {"token": token, "name": "attic", "public_key": public_key, "hardware": HARDWARE}
+
+
+def test_a_token_is_issued_to_a_person_who_operates(operator_api):
+    response = calls.post(operator_api, "nodes/enrollments/")
+
+    assert response.status_code == 201
+    assert response.json().keys() == {"token", "expires_at"}
+    assert EnrollmentToken.objects.count() == 1
+
+
+def test_without_an_approved_identity_there_is_no_token(db):
+    api = calls.key_client(factories.make_user("operator"))
+
+    calls.refused(calls.post(api, "nodes/enrollments/"), 403, "kyc_required")
+    assert EnrollmentToken.objects.count() == 0
+
+
+def test_without_the_role_there_is_no_token(client_api):
+    calls.refused(calls.post(client_api, "nodes/enrollments/"), 403, "role_missing")
+    assert EnrollmentToken.objects.count() == 0
+
+
+def test_a_machine_enrols_with_its_token_and_no_login(machine, enrolment, operator):
+    response = calls.post(machine, "nodes/", enrolment)
+
+    assert response.status_code == 201
+    body = response.json()
+    assert body.keys() == {"id", "broker", "platform_key", "models"}
+    assert body["broker"].keys() == {"url", "username", "password", "vhost", "queue"}
+    assert body["broker"]["queue"] == f"node.{body['id']}"
+    node = Node.objects.get(pk=body["id"])
+    assert (node.owner, node.name, node.hardware) == (operator, "attic", HARDWARE)
+
+
+def test_a_stale_login_does_not_disturb_enrolment(enrolment):
+    machine = Client(headers={"Authorization": "Bearer nf_old"})
+
+    assert calls.post(machine, "nodes/", enrolment).status_code == 201
+
+
+def test_a_token_is_good_once(machine, enrolment):
+    calls.post(machine, "nodes/", enrolment)
+    second = {**enrolment, "public_key": signatures.public_text(factories.make_key())}
+
+    response = calls.post(machine, "nodes/", second)
+
+    calls.refused(response, 403, "token_invalid", fields=[("token", "token_invalid")])
+    assert Node.objects.count() == 1
+
+
+def test_a_key_enrols_once(machine, enrolment, operator_api):
+    calls.post(machine, "nodes/", enrolment)
+    token = calls.post(operator_api, "nodes/enrollments/").json()["token"]
+
+    response = calls.post(machine, "nodes/", {**enrolment, "token": token})
+
+    calls.refused(response, 409, "key_taken")
+    assert Node.objects.count() == 1
+    assert EnrollmentToken.objects.filter(used_at=None).count() == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "field", "code"),
+    [
+        ({"public_key": factories.nonsense_key()}, 422, "public_key", "invalid_public_key"),
+        ({"public_key": 7}, 400, "public_key", "invalid"),
+        ({"name": ""}, 400, "name", "blank"),
+        ({"name": "x" * 81}, 400, "name", "max_length"),
+        ({"hardware": "big"}, 400, "hardware", "not_an_object"),
+        ({"hardware": {"cores": 4}}, 400, "hardware.memory_bytes", "required"),
+        ({"hardware": {**HARDWARE, "cores": "4"}}, 400, "hardware.cores", "invalid"),
+        ({"hardware": {**HARDWARE, "cores": 0}}, 400, "hardware.cores", "min_value"),
+        ({"hardware": {**HARDWARE, "x": "y" * 5000}}, 400, "hardware", "too_large"),
+        ({"owner": "1"}, 400, "owner", "unknown_field"),
+    ],
+)
+def test_bad_enrolments_leave_the_token_good(machine, enrolment, change, status, field, code):
+    response = calls.post(machine, "nodes/", {**enrolment, **change})
+
+    problem = calls.refused(response, status, code if status == 422 else "invalid_input")
+    assert (problem["errors"][0]["field"], problem["errors"][0]["code"]) == (field, code)
+    assert Node.objects.count() == 0
+    assert EnrollmentToken.objects.filter(used_at=None).count() == 1
+
+
+def test_the_operator_sees_the_node_in_the_shape_of_the_contract(operator_api, operator):
+    node = factories.make_node(operator, name="attic", last_seen_at=None)
+
+    shown = calls.get(operator_api, f"nodes/{node.pk}/").json()
+
+    assert shown == {
+        "id": node.pk,
+        "name": "attic",
+        "state": "offline",
+        "reason": "offline",
+        "reason_text": "No sign of life.",
+        "last_seen_at": None,
+        "enrolled_at": shown["enrolled_at"],
+        "credibility": [],
+        "slots": 1,
+        "hardware": {},
+        "software_version": "",
+        "numeric_class": "",
+        "work": {"running": 0, "accepted": 0, "rejected": 0, "lost": 0},
+        "asset": "PI",
+        "earnings": {"pending": "0.0000000", "available": "0.0000000", "paid": "0.0000000"},
+    }
+    assert calls.get(operator_api, "nodes/").json()["results"] == [shown]
+
+
+def test_a_node_is_paused_resumed_and_retired(operator_api, operator):
+    node = factories.make_node(operator, last_seen_at=None)
+
+    states = [
+        calls.post(operator_api, f"nodes/{node.pk}/{verb}/").json()["state"]
+        for verb in ("pause", "resume", "retire")
+    ]
+
+    assert states == ["paused", "offline", "retired"]
+
+
+def test_a_retired_node_stays_retired(operator_api, operator):
+    node = factories.make_node(operator, state="retired")
+
+    for verb in ("pause", "resume", "retire"):
+        calls.refused(calls.post(operator_api, f"nodes/{node.pk}/{verb}/"), 409, "wrong_state")
+    assert Node.objects.get(pk=node.pk).state == "retired"
+
+
+def test_work_is_listed_with_verdict_and_reward(operator_api, operator, client_user):
+    node = factories.make_node(operator)
+    job = factories.make_job(client_user)
+    chunk = job.chunks.get()
+    chunk.replicas.create(
+        job=job,
+        node=node,
+        operator=operator,
+        nonce="0" * 32,
+        assigned_at=factories.NOW,
+        lease_expires_at=factories.NOW,
+        state="reported",
+        answer=[[[1, 0.9, 1.0, 2.0, 3.0, 4.0]]],
+        reward_minor=50_000,
+        fee_minor=5_000,
+    )
+
+    (replica,) = calls.get(operator_api, f"nodes/{node.pk}/replicas/").json()["results"]
+
+    assert (replica["state"], replica["reward_state"], replica["released_at"]) == (
+        "reported",
+        "",
+        None,
+    )
+    assert replica["images"][0]["detections"] == [
+        {"label": "person", "score": 0.9, "box": [1.0, 2.0, 3.0, 4.0]}
+    ]
+    assert client_user.email not in str(replica)
+
+
+def test_the_list_needs_a_login_though_enrolling_does_not(machine):
+    calls.refused(calls.get(machine, "nodes/"), 401, "not_authenticated")
