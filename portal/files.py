@@ -19,6 +19,12 @@ SIGNED_CACHING = "private, immutable"
 PICTURE_CACHING = "private, max-age=3600"
 
 
+class BlobResponse(FileResponse):
+    """Sends in larger pieces: a model of 34 MB would be 8,300 of Django's."""
+
+    block_size = 256 * 1024
+
+
 @login_not_required
 @require_safe
 def signed_blob(request: HttpRequest, digest: str) -> HttpResponseBase:
@@ -60,7 +66,7 @@ def _whole(request: HttpRequest, blob: Blob) -> HttpResponseBase:
     if request.method == "HEAD":
         response: HttpResponseBase = HttpResponse(content_type=blob.media_type)
     else:
-        response = FileResponse(blobs.open_stream(blob.digest), content_type=blob.media_type)
+        response = BlobResponse(blobs.open_stream(blob.digest), content_type=blob.media_type)
     # Object stores give streams without a length, and nodes compare it first.
     response["Content-Length"] = str(blob.size_bytes)
     response["X-Content-Type-Options"] = "nosniff"

@@ -129,6 +129,10 @@ BROKER_MANAGEMENT_URL = env.text("BROKER_MANAGEMENT_URL", "")
 # What nodes are told, without login; differs from BROKER_URL behind TLS or a proxy.
 BROKER_NODE_URL = env.text("BROKER_NODE_URL", "")
 
+# How long a node may be silent before its work goes to another, seconds. Nodes send a sign
+# of life every 15 s while they work, so less than that is for tests only.
+LEASE_SECONDS = env.integer("NODEFOLK_LEASE_SECONDS", 45)
+
 # The platform's Ed25519 key that signs assignments; made on first use when absent.
 PLATFORM_KEY_PATH = Path(env.text("NODEFOLK_PLATFORM_KEY", str(DATA_DIR / "platform.key")))
 

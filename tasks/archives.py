@@ -175,7 +175,8 @@ def _is_unsafe(path: str) -> bool:
 def _is_skipped(member: Member) -> bool:
     if _is_unsafe(member.path):
         return False
-    if member.header.is_dir() or stat.S_ISDIR(member.header.external_attr >> 16):
+    # Not `is_dir()`, which fails on an empty name.
+    if member.path.endswith("/") or stat.S_ISDIR(member.header.external_attr >> 16):
         return True
     return any(part == "__MACOSX" or part.startswith(".") for part in member.path.split("/"))
 

@@ -41,7 +41,7 @@ def audit() -> Iterator[Finding]:
     )
     yield _none(
         "final_items_have_results",
-        Item.objects.filter(state=Item.State.FINAL, detections=None).count(),
+        Item.objects.filter(state=Item.State.FINAL, detections__isnull=True).count(),
         "final items without a result",
     )
     yield _none("job_counters_match", _miscounted_jobs(), "jobs whose counters are wrong")

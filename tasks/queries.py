@@ -208,12 +208,12 @@ def job_chunks(job_id: str, *, limit: int) -> list[ChunkView]:
 
 
 def node_view(node: Node, *, now: datetime) -> NodeView:
-    """Describe a node; three queries."""
+    """Describe a node; two queries."""
     return _node_views([node], now=now)[0]
 
 
 def node_views(owner_id: int, *, now: datetime) -> list[NodeView]:
-    """Describe an operator's nodes, newest first; four queries for any number."""
+    """Describe an operator's nodes, newest first; three queries for any number."""
     nodes = Node.objects.filter(owner_id=owner_id).order_by("-enrolled_at", "-pk")
     return _node_views(list(nodes), now=now)
 

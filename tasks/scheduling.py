@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
@@ -19,11 +20,10 @@ from tasks import dispatch, events, fleet
 from tasks.models import Chunk, Job, Node, Replica
 from tasks.reasons import EventCode, JobReason, ReplicaReason
 from tasks.verification import policy
-from workers.protocol import limits
 
 logger = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=limits.LEASE_SECONDS)
+LEASE = timedelta(seconds=settings.LEASE_SECONDS)
 #: Assignments made in one transaction.
 BATCH_MAX = 50
 #: Times one owner may give a chunk back untouched before others alone are asked.

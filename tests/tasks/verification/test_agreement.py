@@ -1,0 +1,159 @@
+"""When two answers say the same: laws that hold for any answers, and the bounds."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.verification import agreement
+from workers.protocol import boxes
+
+THRESHOLD = 0.3
+MUST_MATCH = THRESHOLD + agreement.DEAD_BAND
+
+# Few values close together, so that many boxes match several others.
+scores = st.sampled_from([0.296, 0.3, 0.3165, 0.319, 0.3215, 0.324, 0.3275, 0.9])
+sides = st.sampled_from([0.0, 100.0, 100.4, 100.8, 101.2])
+detections = st.tuples(
+    st.integers(1, 2), scores, st.sampled_from([0.0, 0.3]), st.just(0.0), sides, st.just(80.0)
+)
+pictures = st.lists(detections, max_size=4)
+answers = st.lists(pictures, min_size=1, max_size=2)
+
+
+def agree(first, second):
+    return agreement.agree(first, second, score_threshold=THRESHOLD)
+
+
+def is_same(first, second):
+    return (
+        first[0] == second[0]
+        and abs(first[1] - second[1]) <= agreement.SCORE_DIFFERENCE_MAX
+        and (first[2:] == second[2:] or boxes.iou(first[2:], second[2:]) >= agreement.IOU_MIN)
+    )
+
+
+def pairings(first, second):
+    """Yield every way to pair some of `first` with some of `second`, one to one."""
+    for size in range(min(len(first), len(second)) + 1):
+        for ours in itertools.combinations(range(len(first)), size):
+            for theirs in itertools.permutations(range(len(second)), size):
+                yield list(zip(ours, theirs, strict=True))
+
+
+def agree_by_trying_all(first, second):
+    def serves(pairing):
+        ours = {index for index, _ in pairing}
+        theirs = {index for _, index in pairing}
+        return (
+            all(is_same(first[one], second[other]) for one, other in pairing)
+            and all(n in ours or found[1] < MUST_MATCH for n, found in enumerate(first))
+            and all(n in theirs or found[1] < MUST_MATCH for n, found in enumerate(second))
+        )
+
+    return any(serves(pairing) for pairing in pairings(first, second))
+
+
+@given(answers)
+def test_an_answer_agrees_with_itself(answer):
+    assert agree(answer, answer)
+
+
+@given(answers, answers)
+def test_agreement_is_the_same_from_both_sides(first, second):
+    assert agree(first, second) == agree(second, first)
+
+
+@given(pictures.flatmap(lambda found: st.tuples(st.just(found), st.permutations(found))), pictures)
+def test_the_order_of_detections_does_not_matter(both, other):
+    found, shuffled = both
+
+    assert agree([found], [shuffled])
+    assert agree([found], [other]) == agree([shuffled], [other])
+
+
+@given(pictures, pictures)
+def test_matching_finds_what_trying_all_pairings_finds(first, second):
+    assert agree([first], [second]) == agree_by_trying_all(first, second)
+
+
+def test_a_weak_box_does_not_take_the_partner_of_a_strong_one():
+    ours = [(1, 0.322, 0.0, 0.0, 100.0, 80.0)]
+    theirs = [(1, 0.319, 0.0, 0.0, 100.0, 80.0), (1, 0.322, 0.0, 0.0, 100.0, 80.0)]
+
+    assert agree([ours], [theirs])
+    assert agree([theirs], [ours])
+
+
+def test_two_overlapping_boxes_are_paired_whatever_their_order():
+    left, middle, right = (
+        (1, 0.9, x, 0.0, 100.0, 80.0) for x in (0.0, 0.4, 0.8)
+    )
+
+    assert agree([[left, middle]], [[middle, right]])
+    assert agree([[middle, left]], [[middle, right]])
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"),
+    [(0.2999, True), (0.3199, True), (0.32, False), (0.9, False)],
+)
+def test_only_a_detection_inside_the_dead_band_may_be_missing(score, expected):
+    found = [(1, score, 0.0, 0.0, 100.0, 80.0)]
+
+    assert agree([found], [[]]) is expected
+    assert agree([[]], [found]) is expected
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        ((1, 0.904, 0.0, 0.0, 100.0, 80.0), True),
+        ((1, 0.906, 0.0, 0.0, 100.0, 80.0), False),
+        ((2, 0.9, 0.0, 0.0, 100.0, 80.0), False),
+        ((1, 0.9, 0.0, 0.0, 101.0, 80.0), True),
+        ((1, 0.9, 0.0, 0.0, 102.0, 80.0), False),
+        ((1, 0.9, 500.0, 0.0, 100.0, 80.0), False),
+    ],
+    ids=["score near", "score far", "class", "box near", "box far", "elsewhere"],
+)
+def test_a_strong_box_needs_one_of_its_class_score_and_place(other, expected):
+    assert agree([[(1, 0.9, 0.0, 0.0, 100.0, 80.0)]], [[other]]) is expected
+
+
+def test_another_number_of_pictures_is_another_answer():
+    assert not agree([[]], [[], []])
+
+
+def test_a_box_without_area_agrees_with_itself_only():
+    flat = (1, 0.9, 5.0, 5.0, 0.0, 3.0)
+
+    assert agree([[flat]], [[flat]])
+    assert not agree([[flat]], [[(1, 0.9, 5.0, 5.0, 0.0, 3.1)]])
+
+
+def test_no_answers_are_no_group():
+    assert agreement.largest_group([], score_threshold=THRESHOLD) == []
+
+
+def test_the_medoid_comes_first_and_is_the_earliest_of_equals():
+    def answer(width):
+        return [[(1, 0.9, 0.0, 0.0, width, 80.0)]]
+
+    chain = [answer(100.0), answer(500.0), answer(100.8), answer(101.6)]
+
+    assert agreement.largest_group(chain, score_threshold=THRESHOLD) == [2, 0, 3]
+    assert agreement.largest_group(chain[:2], score_threshold=THRESHOLD) == [0]
+
+
+@given(st.lists(answers, max_size=5))
+def test_each_of_a_group_agrees_with_its_first_and_no_larger_group_exists(candidates):
+    group = agreement.largest_group(candidates, score_threshold=THRESHOLD)
+
+    sizes = [sum(agree(one, other) for other in candidates) for one in candidates]
+    assert len(group) == max(sizes, default=0)
+    assert len(set(group)) == len(group)
+    assert all(agree(candidates[group[0]], candidates[index]) for index in group)
