@@ -1,0 +1,203 @@
+"""The staff's desk: identities to decide, people, jobs, nodes, what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from django.contrib import admin, messages
+from django.db.models import Case, QuerySet, Value, When
+from django.http import HttpRequest
+from django.utils import timezone
+
+from payments import money
+from payments.admin import ReadOnlyAdmin
+from portal import kyc
+from portal.models import ApiKey, KycCase, User
+from tasks import nodes
+from tasks.errors import Refused
+from tasks.models import CatalogModel, Job, JobEvent, Node
+
+admin.site.site_header = "Nodefolk staff"
+admin.site.site_title = "Nodefolk staff"
+admin.site.index_title = "Desk"
+
+
+@admin.register(KycCase)
+class KycCaseAdmin(ReadOnlyAdmin):
+    """Identity checks; those that wait come first."""
+
+    list_display = ("full_name", "user", "country", "status", "submitted_at", "decided_by")
+    list_filter = ("status", "country")
+    list_select_related = ("user", "decided_by")
+    search_fields = ("full_name", "user__email")
+    ordering = (
+        Case(When(status=KycCase.Status.PENDING, then=Value(0)), default=Value(1)),
+        "submitted_at",
+        "pk",
+    )
+    actions = ("approve", "reject")
+
+    @admin.action(description="Approve: this is a known person", permissions=["decide"])
+    def approve(self, request: HttpRequest, cases: QuerySet[KycCase]) -> None:
+        """Approve each selected case that waits."""
+        staff = _staff(request)
+        _each(
+            self,
+            request,
+            cases.values_list("user_id", flat=True),
+            lambda user_id: kyc.approve(user_id=user_id, staff=staff, now=timezone.now()),
+        )
+
+    @admin.action(description="Reject: they may try again", permissions=["decide"])
+    def reject(self, request: HttpRequest, cases: QuerySet[KycCase]) -> None:
+        """Reject each selected case that waits."""
+        staff = _staff(request)
+        _each(
+            self,
+            request,
+            cases.values_list("user_id", flat=True),
+            lambda user_id: kyc.reject(user_id=user_id, staff=staff, now=timezone.now()),
+        )
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        """Tell who may run the two actions; nobody edits the fields."""
+        return request.user.has_perm("portal.change_kyccase")
+
+
+@admin.register(User)
+class UserAdmin(ReadOnlyAdmin):
+    """People and their roles; only the roles can be changed here."""
+
+    list_display = (
+        "email",
+        "is_client",
+        "is_operator",
+        "is_annotator",
+        "is_staff",
+        "is_active",
+        "joined_at",
+    )
+    list_filter = ("is_staff", "is_operator", "is_active")
+    search_fields = ("email",)
+    ordering = ("-joined_at", "-pk")
+    fields = (
+        "email",
+        "is_active",
+        "is_client",
+        "is_operator",
+        "is_annotator",
+        "is_staff",
+        "joined_at",
+        "last_login",
+    )
+    readonly_fields = ("email", "joined_at", "last_login")
+
+    def has_change_permission(self, request: object, obj: object = None) -> bool:  # noqa: ARG002
+        """Allow it to those whom Django's own permissions allow it."""
+        return isinstance(request, HttpRequest) and request.user.has_perm("portal.change_user")
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ReadOnlyAdmin):
+    """API keys by prefix; the secret is nowhere."""
+
+    list_display = ("prefix", "name", "user", "created_at", "last_used_at", "revoked_at")
+    list_select_related = ("user",)
+    search_fields = ("prefix", "user__email")
+    ordering = ("-created_at", "-pk")
+    exclude = ("key_hash",)
+
+
+@admin.register(Node)
+class NodeAdmin(ReadOnlyAdmin):
+    """Nodes; suspending one ends its leases and its broker access at once."""
+
+    list_display = ("name", "id", "owner", "state", "reason", "last_seen_at", "numeric_class")
+    list_filter = ("state",)
+    list_select_related = ("owner",)
+    search_fields = ("id", "name", "owner__email")
+    ordering = ("-enrolled_at", "-pk")
+    actions = ("suspend",)
+
+    @admin.action(description="Suspend: the broker refuses it", permissions=["suspend"])
+    def suspend(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
+        """Suspend each selected node."""
+        _each(
+            self,
+            request,
+            chosen.values_list("pk", flat=True),
+            lambda node_id: nodes.suspend(node_id=node_id, now=timezone.now()),
+        )
+
+    def has_suspend_permission(self, request: HttpRequest) -> bool:
+        """Tell who may run the action; nobody edits the fields."""
+        return request.user.has_perm("tasks.change_node")
+
+
+@admin.register(Job)
+class JobAdmin(ReadOnlyAdmin):
+    """Jobs, newest first."""
+
+    list_display = (
+        "id",
+        "owner",
+        "state",
+        "reason",
+        "items_total",
+        "items_final",
+        "items_failed",
+        "price",
+        "submitted_at",
+    )
+    list_filter = ("state", "target_error")
+    list_select_related = ("owner",)
+    search_fields = ("id", "owner__email")
+    ordering = ("-submitted_at", "-pk")
+
+    @admin.display(description="price")
+    def price(self, job: Job) -> str:
+        """Show the price with its decimals."""
+        return money.format_amount(job.price_minor)
+
+
+@admin.register(JobEvent)
+class JobEventAdmin(ReadOnlyAdmin):
+    """What happened to jobs, newest first."""
+
+    list_display = ("created_at", "job", "code", "detail")
+    list_filter = ("code",)
+    list_select_related = ("job",)
+    search_fields = ("job__id",)
+    ordering = ("-pk",)
+
+
+@admin.register(CatalogModel)
+class CatalogModelAdmin(ReadOnlyAdmin):
+    """Models on offer."""
+
+    list_display = ("name", "version", "kind", "licence", "is_offered", "created_at")
+    ordering = ("-created_at", "-pk")
+
+
+def _staff(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def _each(
+    page: ReadOnlyAdmin,
+    request: HttpRequest,
+    keys: Iterable[int] | Iterable[str],
+    change: Callable[..., object],
+) -> None:
+    """Do `change` for each key and tell how many went through and why others did not."""
+    done = 0
+    for key in list(keys):
+        try:
+            change(key)
+        except Refused as refused:
+            page.message_user(request, f"{key}: {refused.detail}", messages.WARNING)
+        else:
+            done += 1
+    if done:
+        page.message_user(request, f"Done: {done}.", messages.SUCCESS)

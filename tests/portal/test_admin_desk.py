@@ -1,0 +1,102 @@
+"""The staff's desk: every list opens, actions decide, others stay out."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib import admin
+from django.test import Client
+from django.urls import reverse
+
+from portal import kyc
+from portal.models import KycCase, User
+from tasks.models import Node
+from tests import factories
+from tests.portal.web import scenes
+
+pytestmark = pytest.mark.django_db
+
+OURS = [model for model in admin.site._registry if model._meta.app_label in {"portal", "tasks"}]
+
+
+@pytest.fixture
+def desk(staff) -> Client:
+    browser = Client()
+    browser.force_login(staff)
+    return browser
+
+
+def act(desk: Client, model: str, action: str, *keys: object):
+    data = {"action": action, "_selected_action": [str(key) for key in keys]}
+    return desk.post(f"/admin/{model}/", data, follow=True)
+
+
+@pytest.mark.parametrize("model", OURS, ids=lambda model: model.__name__)
+def test_every_list_and_every_page_opens(desk, client_user, model, now):
+    node, other = factories.make_fleet(2)
+    scenes.finished_job(client_user, [node, other], images=1)
+    name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+
+    assert desk.get(reverse(f"{name}_changelist")).status_code == 200
+    for row in model.objects.all()[:1]:
+        assert desk.get(reverse(f"{name}_change", args=[row.pk])).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/admin/", "/admin/portal/kyccase/", "/admin/tasks/node/"])
+def test_who_is_no_staff_is_kept_out(client, client_user, path):
+    client.force_login(client_user)
+
+    answer = client.get(path)
+
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/admin/login/")
+
+
+def test_staff_without_the_right_cannot_decide(client_user, now):
+    case = kyc.submit(user=client_user, full_name="Mira Kay", country="DE", now=now)
+    helper = factories.make_user("client", is_staff=True)
+    browser = Client()
+    browser.force_login(helper)
+
+    assert act(browser, "portal/kyccase", "approve", case.pk).status_code == 403
+    assert KycCase.objects.get(pk=case.pk).status == KycCase.Status.PENDING
+
+
+def test_identities_are_approved_and_rejected(desk, client_user, operator, now):
+    first = kyc.submit(user=client_user, full_name="Mira Kay", country="DE", now=now)
+    second = kyc.submit(user=factories.make_user(), full_name="Jonas Berg", country="NO", now=now)
+
+    page = act(desk, "portal/kyccase", "approve", first.pk).content.decode()
+    act(desk, "portal/kyccase", "reject", second.pk)
+
+    assert "Done: 1." in page
+    assert KycCase.objects.get(pk=first.pk).status == KycCase.Status.APPROVED
+    assert KycCase.objects.get(pk=second.pk).status == KycCase.Status.REJECTED
+
+
+def test_an_identity_decided_before_is_told_and_left(desk, operator):
+    case = KycCase.objects.get(user=operator)
+
+    page = act(desk, "portal/kyccase", "reject", case.pk).content.decode()
+
+    assert "No identity check of this user waits for a decision." in page
+    assert KycCase.objects.get(pk=case.pk).status == KycCase.Status.APPROVED
+
+
+def test_a_node_is_suspended(desk, operator):
+    node = factories.make_node(operator)
+
+    page = act(desk, "tasks/node", "suspend", node.pk).content.decode()
+
+    assert "Done: 1." in page
+    assert Node.objects.get(pk=node.pk).state == Node.State.SUSPENDED
+
+
+def test_roles_change_and_addresses_do_not(desk, client_user):
+    path = f"/admin/portal/user/{client_user.pk}/change/"
+
+    desk.post(path, {"is_active": "on", "is_operator": "on", "email": "other@example.com"})
+
+    changed = User.objects.get(pk=client_user.pk)
+    assert changed.is_operator
+    assert not changed.is_client
+    assert changed.email == client_user.email

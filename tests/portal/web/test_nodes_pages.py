@@ -1,0 +1,162 @@
+"""An operator's pages."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from tasks import nodes
+from tasks.models import EnrollmentToken, Node
+from tests import factories
+from tests.portal.web import scenes
+from workers.protocol import signatures
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_token_is_shown_once_with_the_commands(as_operator):
+    answer = as_operator.post("/nodes/new/")
+    page = answer.content.decode()
+
+    token = re.search(r"--token (nfe_\S+)<", page)[1]
+    assert EnrollmentToken.objects.count() == 1
+    assert token not in as_operator.get("/nodes/new/").content.decode()
+    assert "nodefolk-node run" in page
+    assert answer["Cache-Control"] == "no-store"
+
+
+def test_only_a_known_person_gets_a_token(client):
+    client.force_login(factories.make_user("operator"))
+
+    answer = client.post("/nodes/new/")
+
+    assert answer.status_code == 403
+    assert b"First we need to know who you are" in answer.content
+    assert EnrollmentToken.objects.count() == 0
+
+
+def test_who_is_no_operator_is_led_to_the_switch(as_client):
+    answer = as_client.post("/nodes/new/")
+
+    assert answer["Location"] == "/account/"
+    assert EnrollmentToken.objects.count() == 0
+
+
+def test_the_page_waits_until_the_node_has_come_and_is_awake(as_operator, operator):
+    issued = nodes.issue_token(owner_id=operator.pk, now=timezone.now())
+    path = "/nodes/waiting/"
+    query = {"until": issued.expires_at.isoformat()}
+
+    before = as_operator.get(path, query)
+    key = signatures.public_text(factories.make_key())
+    node = nodes.enroll(
+        token=issued.token, name="attic", public_key=key, hardware={}, now=timezone.now()
+    ).node
+    joined = as_operator.get(path, query)
+    Node.objects.filter(pk=node.pk).update(last_seen_at=timezone.now())
+    awake = as_operator.get(path, query)
+
+    assert b"Waiting for your node" in before.content
+    assert b"attic has joined" in joined.content
+    assert b"hx-trigger" in joined.content
+    assert b"attic is here and ready" in awake.content
+    assert b"hx-trigger" not in awake.content
+
+
+def test_waiting_for_nonsense_has_ended(as_operator):
+    for until in ("", "tomorrow", "2026-02-31T00:00:00Z", "2026-01-01T00:00:00"):
+        answer = as_operator.get("/nodes/waiting/", {"until": until})
+        assert answer.status_code == 200
+        assert b"The token has ended" in answer.content
+
+
+def test_another_operators_node_is_not_waited_for(as_stranger, operator):
+    issued = nodes.issue_token(owner_id=operator.pk, now=timezone.now())
+    key = signatures.public_text(factories.make_key())
+    nodes.enroll(token=issued.token, name="attic", public_key=key, hardware={}, now=timezone.now())
+
+    answer = as_stranger.get("/nodes/waiting/", {"until": issued.expires_at.isoformat()})
+
+    assert b"attic" not in answer.content
+
+
+def test_a_node_shows_its_work_and_what_each_piece_earned(as_operator, operator, client_user):
+    node = factories.make_node(operator, name="anya-pc", hardware={"memory_bytes": 16 * 2**30})
+    job = scenes.finished_job(client_user, [node, *factories.make_fleet(1)], images=1)
+    replica = job.replicas.get(node=node)
+
+    page = as_operator.get(f"/nodes/{node.pk}/").content.decode()
+
+    assert "16 GB" in page
+    assert f'href="/work/{replica.pk}/"' in page
+    assert f"/work/{replica.pk}/{job.items.get().pk}/image?side=240" in page
+    assert "0.005" in page
+    assert "in check" in page
+
+
+def test_a_piece_of_work_shows_the_nodes_own_boxes(as_operator, operator, client_user):
+    node = factories.make_node(operator)
+    job = scenes.finished_job(client_user, [node, *factories.make_fleet(1)], images=1)
+
+    page = as_operator.get(f"/work/{job.replicas.get(node=node).pk}/").content.decode()
+
+    assert "person 0.90" in page
+    assert "cat 0.40" in page
+    assert client_user.email not in page
+
+
+def test_pause_resume_and_retire(as_operator, operator):
+    node = factories.make_node(operator)
+
+    as_operator.post(f"/nodes/{node.pk}/pause/")
+    assert Node.objects.get().state == Node.State.PAUSED
+    as_operator.post(f"/nodes/{node.pk}/resume/")
+    assert Node.objects.get().state == Node.State.ACTIVE
+    as_operator.post(f"/nodes/{node.pk}/retire/")
+    assert Node.objects.get().state == Node.State.RETIRED
+    refused = as_operator.post(f"/nodes/{node.pk}/resume/", follow=True)
+    assert b"The node is retired." in refused.content
+
+
+def test_the_list_says_why_a_node_rests(as_operator, operator):
+    factories.make_node(operator, name="sleeper", last_seen_at=None)
+    factories.make_node(operator, name="paused", state=Node.State.PAUSED)
+
+    page = as_operator.get("/nodes/").content.decode()
+
+    assert "No sign of life." in page
+    assert "Paused on its page." in page
+
+
+def test_an_operators_navigation_has_nodes_and_no_jobs(as_operator, as_client):
+    assert b'href="/nodes/"' in as_operator.get("/").content
+    assert b'href="/jobs/"' not in as_operator.get("/").content
+    assert b'href="/nodes/"' not in as_client.get("/").content
+    assert b'href="/jobs/"' in as_client.get("/").content
+
+
+def test_the_role_is_switched_on_and_off(client, client_user):
+    client.force_login(client_user)
+
+    client.post("/account/operator/", {"is_operator": "1"})
+    client_user.refresh_from_db()
+    assert client_user.is_operator
+    factories.make_node(client_user)
+    refused = client.post("/account/operator/", {"is_operator": "0"}, follow=True)
+
+    client_user.refresh_from_db()
+    assert client_user.is_operator
+    assert b"Retire your nodes" in refused.content
+
+
+def test_no_page_of_an_operator_names_the_client(client_user, operator):
+    node = factories.make_node(operator)
+    scenes.finished_job(client_user, [node, *factories.make_fleet(1)], images=1)
+    browser = Client()
+    browser.force_login(operator)
+
+    for path in ("/", "/nodes/", f"/nodes/{node.pk}/", "/wallet/"):
+        assert client_user.email not in browser.get(path).content.decode()
