@@ -73,6 +73,8 @@ class Job(models.Model):
     announced_at = models.DateTimeField(null=True)
     #: Latest announcement; sweeps repeat it while no node can take what is ready.
     announced_again_at = models.DateTimeField(null=True)
+    #: Nodes that were online and ready when it was first announced.
+    nodes_asked = models.PositiveIntegerField(default=0)
     first_result_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
