@@ -37,12 +37,12 @@ def check_embedded_parts(
     """Refuse the embedded parts when debugging is off."""
     if settings.DEBUG:
         return []
-    found = {
-        SQLITE: settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"),
-        FILE_BROKER: settings.BROKER_URL.startswith("filebroker:")
-        or not settings.BROKER_MANAGEMENT_URL,
-        SECRET_KEY: settings.IS_SECRET_EMBEDDED,
-        EMAIL: settings.EMAIL_BACKEND.endswith("console.EmailBackend"),
-        PLAIN_URL: not settings.PUBLIC_URL.startswith("https://"),
-    }
-    return [error for error, is_found in found.items() if is_found]
+    is_file_broker = settings.BROKER_URL.startswith("filebroker:")
+    found = [
+        (SQLITE, settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")),
+        (FILE_BROKER, is_file_broker or not settings.BROKER_MANAGEMENT_URL),
+        (SECRET_KEY, settings.IS_SECRET_EMBEDDED),
+        (EMAIL, settings.EMAIL_BACKEND.endswith("console.EmailBackend")),
+        (PLAIN_URL, not settings.PUBLIC_URL.startswith("https://")),
+    ]
+    return [error for error, is_found in found if is_found]

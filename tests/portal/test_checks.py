@@ -17,11 +17,10 @@ PRODUCTION = {
 
 
 @pytest.fixture
-def production(settings):
+def production(settings, monkeypatch):
     for name, value in PRODUCTION.items():
         setattr(settings, name, value)
-    engine = "django.db.backends.postgresql"
-    settings.DATABASES = {"default": {**settings.DATABASES["default"], "ENGINE": engine}}
+    monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", "django.db.backends.postgresql")
     return settings
 
 
@@ -51,8 +50,7 @@ def test_each_embedded_part_is_refused(production, name, value, error):
     assert checks.check_embedded_parts(None) == [error]
 
 
-def test_sqlite_is_refused(production):
-    engine = "django.db.backends.sqlite3"
-    production.DATABASES = {"default": {**production.DATABASES["default"], "ENGINE": engine}}
+def test_sqlite_is_refused(production, monkeypatch):
+    monkeypatch.setitem(production.DATABASES["default"], "ENGINE", "django.db.backends.sqlite3")
 
     assert checks.check_embedded_parts(None) == [checks.SQLITE]
