@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Greatest
 
-from tasks import leases
+from tasks import dispatch, leases
 from tasks.models import Chunk, Job, Node, Replica
 from tasks.models.jobs import ENDED_WITHOUT_ANSWER
 from tasks.reasons import ReplicaReason
@@ -69,11 +69,10 @@ def accept(signed_reports: Sequence[SignedReport], *, now: datetime) -> list[int
 
 def _take(replica: Replica, signed: SignedReport, *, now: datetime) -> bool:
     """Store, refuse or give up; False when another transaction was first."""
-    if _is_superseded(replica):
-        logger.info("late answer of an owner who has the chunk again")
-        return False
     if signed.report.status != "done":
         return _give_up(replica, signed.report, now=now)
+    if replica.state == _S.LOST and not _makes_way(replica, now=now):
+        return False
     try:
         answer = check(signed.report, replica)
     except InvalidAnswer as exc:
@@ -82,18 +81,24 @@ def _take(replica: Replica, signed: SignedReport, *, now: datetime) -> bool:
     return _store(replica, signed, answer, now=now)
 
 
-def _is_superseded(replica: Replica) -> bool:
-    """Say whether the lease was lost and its owner was given the chunk again since.
+def _makes_way(replica: Replica, *, now: datetime) -> bool:
+    """End the newer lease of an owner whose earlier, lost one is answered after all.
 
-    An owner answers a chunk once (replica_once_per_owner), and by the newer lease.
+    The work is done: the answer counts and the copy is withdrawn. False when the newer
+    lease was answered already, for an owner answers a chunk once (replica_once_per_owner).
     """
-    return (
-        replica.state == _S.LOST
-        and Replica.objects.filter(chunk=replica.chunk_id, operator=replica.operator_id)
+    newer = (
+        Replica.objects.filter(chunk=replica.chunk_id, operator=replica.operator_id)
         .exclude(pk=replica.pk)
         .exclude(reason__in=ENDED_WITHOUT_ANSWER)
-        .exists()
+        .first()
     )
+    if newer is None:
+        return True
+    ended = leases.end(replica=newer, state=_S.FAILED, reason=ReplicaReason.HANDED_BACK, now=now)
+    if ended:
+        dispatch.withdraw(replica_ids=[newer.pk])
+    return ended
 
 
 def check(report: messages.Report, replica: Replica) -> list[list[messages.Detection]]:

@@ -32,6 +32,8 @@ AGAIN_MAX = 3
 #: Jobs looked at in one pass, oldest first.
 JOBS_MAX = 50
 _OPEN = (Job.State.QUEUED, Job.State.RUNNING)
+#: Waits that stand in the job's history; busy nodes come and go too often to be told.
+_WORTH_TELLING = (JobReason.NO_CAPABLE_NODES, JobReason.OWNERS_EXHAUSTED)
 
 
 def assign_ready(*, now: datetime, job_ids: Sequence[str] | None = None) -> list[int]:
@@ -61,7 +63,7 @@ def _assign_batch(job: Job, *, now: datetime) -> list[int]:
             .prefetch_related("replicas")[:BATCH_MAX]
         )
         if not chunks:
-            _explain(job, _settled_reason(job))
+            _explain(job, _settled_reason(job), now=now)
             return []
         nodes = fleet.free_for(job_id=job.pk, owner_id=job.owner_id, now=now)
         replica_ids = _match(job, chunks, nodes, now=now)
@@ -69,7 +71,7 @@ def _assign_batch(job: Job, *, now: datetime) -> list[int]:
             _mark_running(job, now=now)
             dispatch.assign(replica_ids=replica_ids)
         else:
-            _explain(job, _waiting_reason(job, nodes, now=now))
+            _explain(job, _waiting_reason(job, nodes, now=now), now=now)
         return replica_ids
 
 
@@ -180,7 +182,11 @@ def _waiting_reason(job: Job, nodes: Sequence[Node], *, now: datetime) -> str:
     return JobReason.NO_CAPABLE_NODES
 
 
-def _explain(job: Job, reason: str) -> None:
-    Job.objects.filter(pk=job.pk, state__in=_OPEN).exclude(reason=reason).update(
-        reason=reason, version=F("version") + 1
+def _explain(job: Job, reason: str, *, now: datetime) -> None:
+    changed = (
+        Job.objects.filter(pk=job.pk, state__in=_OPEN)
+        .exclude(reason=reason)
+        .update(reason=reason, version=F("version") + 1)
     )
+    if changed and reason in _WORTH_TELLING:
+        events.record(job_id=job.pk, code=EventCode.WAITING, detail={"reason": reason}, now=now)

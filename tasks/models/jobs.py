@@ -206,7 +206,7 @@ class Replica(models.Model):
 
     Invariants: replica_once_per_owner (an owner answers a chunk at most once; whoever lost
     it or gave it back may have it again);
-    doctor: no_double_reward (at most one reward transfer a replica).
+    at most one reward a replica, by the transfer's unique key.
     """
 
     class State(models.TextChoices):

@@ -263,7 +263,7 @@ def test_any_history_ends_sound_and_paid(count):
     run_state_machine_as_test(
         History,
         settings=settings(
-            max_examples=25,
+            max_examples=15,
             stateful_step_count=25,
             deadline=None,
             # Without shrinking, which takes minutes: the steps that failed are few enough.

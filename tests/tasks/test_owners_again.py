@@ -66,7 +66,7 @@ def test_an_owner_who_loses_it_three_times_is_not_asked_again(client_user, now):
     assert len(owners_of(job, state=Replica.State.LOST)) == 2 * scheduling.AGAIN_MAX
 
 
-def test_a_late_answer_does_not_count_beside_the_newer_lease(client_user, now):
+def test_a_late_answer_takes_the_place_of_the_newer_lease(client_user, now):
     nodes = factories.make_fleet(2, last_seen_at=now)
     job = work.start(client_user, nodes)
     old = work.leased(job)[0]
@@ -77,8 +77,28 @@ def test_a_late_answer_does_not_count_beside_the_newer_lease(client_user, now):
     decisions = work.take(work.report_of(old), now=again)
 
     old.refresh_from_db()
-    assert (decisions, old.state) == ([], Replica.State.LOST)
-    work.take(work.report_of(new), now=again)
     new.refresh_from_db()
-    assert new.state == Replica.State.REPORTED
+    assert [decision.action for decision in decisions] == ["wait"]
+    assert (old.state, new.state, new.reason) == (
+        Replica.State.REPORTED,
+        Replica.State.FAILED,
+        "handed_back",
+    )
+    assert work.take(work.report_of(new), now=again) == []
+    assert work.unsound() == []
+
+
+def test_an_owner_who_answered_by_the_newer_lease_is_not_heard_twice(client_user, now):
+    nodes = factories.make_fleet(2, last_seen_at=now)
+    job = work.start(client_user, nodes)
+    old = work.leased(job)[0]
+    again = lose_all(now=now)
+    scheduling.assign_ready(now=again)
+    new = job.replicas.get(operator=old.operator_id, state=Replica.State.LEASED)
+    work.take(work.report_of(new), now=again)
+
+    assert work.take(work.report_of(old), now=again) == []
+
+    old.refresh_from_db()
+    assert old.state == Replica.State.LOST
     assert work.unsound() == []

@@ -207,22 +207,6 @@ def test_a_late_answer_beside_its_substitute_makes_room_for_itself(job, replica,
     assert work.unsound() == []
 
 
-def test_an_owner_who_has_the_chunk_again_answers_by_the_newer_lease(client_user, operator, now):
-    job = work.start(client_user, [factories.make_node(operator)])
-    (lost,) = work.leased(job)
-    lose(lost, now)
-    scheduling.assign_ready(now=now)
-    (newer,) = work.leased(job)
-    before = work.everything()
-
-    assert work.take(work.report_of(lost)) == []
-
-    assert newer.operator_id == lost.operator_id
-    assert work.everything() == before
-    assert [decision.action for decision in work.take(work.report_of(newer))] == ["more"]
-    assert work.unsound() == []
-
-
 def test_two_late_answers_of_one_owner_count_once(client_user, operator, now):
     job = work.start(client_user, [factories.make_node(operator)])
     lost = work.leased(job)

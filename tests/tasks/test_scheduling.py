@@ -57,12 +57,13 @@ def test_a_replica_fixes_what_it_earns_and_until_when_it_is_leased(client_user, 
 def test_a_client_never_computes_their_own_job(stranger, now):
     own = factories.make_node(stranger, slots=8)
     job = ready_job(stranger, [own])
-    before = {**work.everything(), "tasks.Job": None}
+    told = {"tasks.Job": None, "tasks.JobEvent": None}
+    before = {**work.everything(), **told}
 
     assert scheduling.assign_ready(now=now) == []
 
     assert reason_of(job) == "no_capable_nodes"
-    assert {**work.everything(), "tasks.Job": None} == before
+    assert {**work.everything(), **told} == before
 
 
 def test_a_node_holds_no_more_than_its_slots(client_user, now):
