@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import connection
-from django.db.models import F
+from django.db.models import F, Q
 
 from tasks.models import Ack, Job, Node
 from workers.protocol import messages
 
-_OPEN = (Job.State.QUEUED, Job.State.RUNNING, Job.State.PAUSED)
+#: An ack this late still counts: a small job may end before the slowest node has answered.
+LATE_MAX = timedelta(seconds=10)
 
 
 def accept(acks: Sequence[messages.AckMessage], *, now: datetime) -> list[str]:
     """Note each ack once, with its time; return the ids of the jobs that gained a node.
 
-    Runs inside the caller's transaction. Acks of ended or unknown jobs change nothing.
+    Runs inside the caller's transaction. Acks of unknown jobs, and of jobs that ended a
+    while ago, change nothing.
     """
     assert connection.in_atomic_block
     jobs = {
         job.pk: job
         for job in Job.objects.filter(
-            pk__in={ack.job for ack in acks}, state__in=_OPEN, announced_at__isnull=False
+            Q(finished_at=None) | Q(finished_at__gt=now - LATE_MAX),
+            pk__in={ack.job for ack in acks},
+            announced_at__isnull=False,
         )
     }
     known = [ack for ack in acks if ack.job in jobs]

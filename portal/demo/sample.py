@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ EXPECTED_LABELS = ("person", "cat", "cup")
 TARGET_ERROR = "1e-3"
 SCORE_THRESHOLD = 0.4
 JOB_SECONDS_MAX = 120.0
+ACKS_SECONDS_MAX = 5.0
 ENDED = {"finished", "failed", "cancelled"}
 
 
@@ -64,8 +65,13 @@ def submit(api: httpx.Client, *, dataset: str, **fields: Any) -> dict[str, Any]:
     return _created(api.post("jobs/", json=request))
 
 
-def finish(api: httpx.Client, *, job_id: str, seconds: float = JOB_SECONDS_MAX) -> Outcome:
+def finish(
+    api: httpx.Client, *, job_id: str, nodes: int = 0, seconds: float = JOB_SECONDS_MAX
+) -> Outcome:
     """Wait for the job's end and fetch its results.
+
+    A small job may end before the slowest of `nodes` has answered the announcement; their
+    acks are waited for a little.
 
     Raises:
         portal.demo.stack.NotReady: it did not end in time.
@@ -76,7 +82,13 @@ def finish(api: httpx.Client, *, job_id: str, seconds: float = JOB_SECONDS_MAX) 
         job.update(_ok(api.get(f"jobs/{job_id}/")))
         return job["state"] in ENDED
 
+    def has_all_acks() -> bool:
+        job.update(_ok(api.get(f"jobs/{job_id}/")))
+        return job["acks"]["count"] >= nodes
+
     stack.wait_until(has_ended, seconds=seconds, what=f"job {job_id}")
+    with suppress(stack.NotReady):
+        stack.wait_until(has_all_acks, seconds=ACKS_SECONDS_MAX, what="the slowest acks")
     text = api.get(f"jobs/{job_id}/results/", params={"format": "jsonl"}).raise_for_status().text
     lines = [json.loads(line) for line in text.splitlines()]
     found = Counter(dict.fromkeys(EXPECTED_LABELS, 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from datetime import UTC, datetime
 
 import pytest
 from PIL import Image
@@ -14,6 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.embedded]
 
 PHOTOS = stack.BASE_DIR / "portal" / "photos"
 NODES = 3
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +40,14 @@ def nodes(platform):
             platform.stack.stop(f"node-{number}")
 
 
-def _ready(platform) -> int:
+def _ready(platform, *, since=LONG_AGO) -> int:
+    """Count the real nodes that have a model at hand and were heard of after `since`."""
     return platform.python(
+        "from datetime import datetime\n"
         "from tasks.models import Node\n"
-        "ready = [n for n in Node.objects.filter(reason='') if n.cached_models]\n"
-        "print(json.dumps(len(ready)))"
+        f"since = datetime.fromisoformat('{since.isoformat()}')\n"
+        "heard = Node.objects.filter(reason='', heartbeat_sent_at__gt=since)\n"
+        "print(json.dumps(len([node for node in heard if node.cached_models])))"
     )
 
 
@@ -51,7 +56,7 @@ def test_photographs_become_checked_and_paid_boxes(platform, nodes):
         before = api.get("wallet/").json()
         dataset = sample.upload(api, name="photos", photos=sorted(PHOTOS.glob("*.png")))
         job = sample.submit(api, dataset=dataset)
-        outcome = sample.finish(api, job_id=job["id"])
+        outcome = sample.finish(api, job_id=job["id"], nodes=NODES)
         after = api.get("wallet/").json()
 
     assert outcome.job["state"] == "finished"
@@ -82,6 +87,11 @@ def test_a_node_killed_at_work_loses_nothing(platform, nodes, tmp_path):
         victim.popen.send_signal(signal.SIGKILL)
         victim.popen.wait()
         outcome = sample.finish(api, job_id=job_id)
+    restarted_at = datetime.now(UTC)
+    platform.stack.start_node(3)
+    stack.wait_until(
+        lambda: _ready(platform, since=restarted_at) >= 1, seconds=60, what="the node's return"
+    )
 
     assert outcome.job["progress"]["final"] == 12
     platform.assert_sound()

@@ -73,7 +73,7 @@ def test_one_batch_holds_acks_of_many_nodes_for_many_jobs(client_user, job, now)
 @pytest.mark.parametrize("end", [jobs.cancel, None], ids=["ended", "never announced"])
 def test_an_ack_for_a_job_that_waits_for_nobody_changes_nothing(job, node, now, end):
     if end:
-        end(job_id=job.pk, now=now)
+        end(job_id=job.pk, now=now - acks.LATE_MAX)
     else:
         Job.objects.update(announced_at=None)
     before = work.everything()
@@ -81,6 +81,14 @@ def test_an_ack_for_a_job_that_waits_for_nobody_changes_nothing(job, node, now, 
     assert accept(ack_of(node, job.pk), now=now) == []
 
     assert work.everything() == before
+
+
+def test_an_ack_just_after_a_quick_jobs_end_still_counts(job, node, now):
+    jobs.cancel(job_id=job.pk, now=now)
+
+    assert accept(ack_of(node, job.pk), now=now + timedelta(seconds=1)) == [job.pk]
+
+    assert Ack.objects.get().latency_ms == 1000
 
 
 def test_an_ack_for_an_unknown_job_changes_nothing(node, now):

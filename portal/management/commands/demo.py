@@ -217,7 +217,7 @@ def _sample_report(running: stack.Stack, client: cast.Login, *, nodes: int) -> d
     with sample.session(url=running.url, api_key=client.api_key) as api:
         dataset = sample.upload(api, name="Pilot photographs", photos=sorted(PHOTOS.glob("*.png")))
         job = sample.submit(api, dataset=dataset)
-        outcome = sample.finish(api, job_id=job["id"])
+        outcome = sample.finish(api, job_id=job["id"], nodes=nodes)
     timing, acks = outcome.job["timing"], outcome.job["acks"]
     paid = payments_queries.rewards(
         [str(pk) for pk in Replica.objects.filter(job=job["id"]).values_list("pk", flat=True)]
