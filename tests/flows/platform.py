@@ -83,8 +83,13 @@ class Platform:
 
 
 @contextmanager
-def running(data_dir: Path) -> Iterator[Platform]:
-    """Start portal, ingest, worker and beat on a database and broker of their own."""
+def running(data_dir: Path, *, servers: Mapping[str, str] | None = None) -> Iterator[Platform]:
+    """Start portal, ingest, worker and beat.
+
+    On the servers given, or on a fresh database and virtual host of the servers that the
+    tests run on.
+    """
+    servers = servers or {**_own_database(), **_own_broker()}
     port = stack.free_port()
     environment = {
         **os.environ,
@@ -92,8 +97,7 @@ def running(data_dir: Path) -> Iterator[Platform]:
         "NODEFOLK_PUBLIC_URL": f"http://127.0.0.1:{port}",
         "NODEFOLK_LEASE_SECONDS": str(LEASE_SECONDS),
         "PYTHONUNBUFFERED": "1",
-        **_own_database(),
-        **_own_broker(),
+        **servers,
     }
     running_stack = stack.Stack(data_dir=data_dir, environment=environment, port=port)
     platform = Platform(stack=running_stack, logins={})
