@@ -84,7 +84,7 @@ def finish(
 
     def has_all_acks() -> bool:
         job.update(_ok(api.get(f"jobs/{job_id}/")))
-        return job["acks"]["count"] >= nodes
+        return int(job["acks"]["count"]) >= nodes
 
     stack.wait_until(has_ended, seconds=seconds, what=f"job {job_id}")
     with suppress(stack.NotReady):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from tasks import blobs, broker, identity, jobs, outgoing
-from tasks.celery import app
 from tasks.models import Job, Replica
 from tests import factories
 from tests.tasks import work
+from workers import config
+from workers import link as node_link
 from workers.protocol import messages, routes, signatures
 
 
@@ -29,14 +31,15 @@ def replica(job) -> Replica:
 def inbox(replica):
     """Return a function that reads what waits in the node's queue: task name and text.
 
-    It checks each signature on the way.
+    It logs in as the node, for the platform may not read there, and checks each signature.
     """
-    queue = broker.provision_node(node_id=replica.node_id, kinds=["detect"]).queue
+    given = broker.provision_node(node_id=replica.node_id, kinds=["detect"])
+    login = config.BrokerLogin(**asdict(given))
 
     def read() -> list[tuple[str, str]]:
         found = []
-        with app.connection_for_read() as connection, connection.channel() as channel:
-            while message := channel.basic_get(queue, no_ack=True):
+        with node_link.connect(login) as connection, connection.channel() as channel:
+            while message := channel.basic_get(login.queue, no_ack=True):
                 (text, signature), _, _ = channel.message_to_python(message).payload
                 signatures.verify(
                     text.encode(), signature, public_key=identity.platform_public_key()
