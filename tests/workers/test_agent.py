@@ -93,7 +93,7 @@ class TestAnnouncements:
         assert kinds(agent.step(announce(), now=NOW)) == ["SendAck", "Prepare"]
 
     def test_are_dropped_while_paused(self):
-        agent = make_agent(is_paused=True)
+        agent = make_agent(rest_reason="paused_locally")
 
         assert agent.step(announce(), now=NOW) == [events.Drop("announcement", "paused_locally")]
 
@@ -163,7 +163,7 @@ class TestAssignments:
         assert make_agent().step(event, now=NOW) == [events.Drop("assignment", "from_the_future")]
 
     def test_are_handed_back_while_paused(self):
-        agent = make_agent(is_paused=True)
+        agent = make_agent(rest_reason="paused_locally")
 
         (sent,) = agent.step(assign(), now=NOW)
 
@@ -224,7 +224,7 @@ class TestPausing:
         agent.step(first, now=NOW)
         agent.step(assign("2"), now=NOW)
 
-        heartbeat, returned = agent.step(events.PauseChanged(True), now=NOW)
+        heartbeat, returned = agent.step(events.PermissionChanged("paused_locally"), now=NOW)
 
         assert (beat(heartbeat).reason, beat(heartbeat).running) == ("paused_locally", ["1"])
         assert (report(returned).assignment, report(returned).status) == ("2", "handed_back")
@@ -232,9 +232,9 @@ class TestPausing:
         assert kinds(agent.step(finish(first), now=NOW)) == ["SendReport"]
 
     def test_ends_with_a_heartbeat_without_reason(self):
-        agent = make_agent(is_paused=True)
+        agent = make_agent(rest_reason="paused_locally")
 
-        (heartbeat,) = agent.step(events.PauseChanged(False), now=NOW)
+        (heartbeat,) = agent.step(events.PermissionChanged(""), now=NOW)
 
         assert beat(heartbeat).reason == ""
 
@@ -369,7 +369,7 @@ class Watcher:
                 self.cancelled.discard(ended.assignment)
             case ("pause", is_paused):
                 self.is_paused = is_paused
-                self.feed(events.PauseChanged(is_paused))
+                self.feed(events.PermissionChanged("paused_locally" if is_paused else ""))
             case ("listen", is_listening):
                 self.feed(events.ListeningChanged(is_listening))
             case ("announce",):
