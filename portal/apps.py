@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.core.checks import Tags, register
+
+from portal import checks
 
 
 class PortalConfig(AppConfig):
@@ -10,3 +13,7 @@ class PortalConfig(AppConfig):
 
     name = "portal"
     verbose_name = "People"
+
+    def ready(self) -> None:
+        """Register the system checks."""
+        register(checks.check_embedded_parts, Tags.security, deploy=True)

@@ -37,7 +37,9 @@ def _embedded_secret() -> str:
     return path.read_text(encoding="ascii")
 
 
-SECRET_KEY = env.text("NODEFOLK_SECRET_KEY", "") or _embedded_secret()
+SECRET_KEY = env.text("NODEFOLK_SECRET_KEY", "")
+IS_SECRET_EMBEDDED = not SECRET_KEY
+SECRET_KEY = SECRET_KEY or _embedded_secret()
 
 # The address under which clients and nodes reach the portal; signed URLs begin with it.
 PUBLIC_URL = env.text("NODEFOLK_PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")

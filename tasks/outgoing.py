@@ -12,11 +12,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.db import transaction
+from django.db.models import F
 from kombu import Exchange
 
-from tasks import blobs, catalog, identity, queues
+from tasks import blobs, catalog, events, fleet, identity, queues
 from tasks.celery import app
 from tasks.models import Job, Node, Replica
+from tasks.reasons import EventCode
 from workers.protocol import limits, messages, routes, signatures
 from workers.protocol.allowance import Allowance
 
@@ -36,9 +39,9 @@ RETRY_POLICY = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.3}
 def send_announcement(*, job_id: str) -> None:
     """Publish the job's announcement and note when, for timing the acks."""
     job = Job.objects.select_related("model").get(pk=job_id)
+    _connect()
     now = datetime.now(UTC)
-    Job.objects.filter(pk=job_id, announced_at=None).update(announced_at=now)
-    Job.objects.filter(pk=job_id).update(announced_again_at=now)
+    _note_announced(job_id, now=now)
     message = messages.Announcement(
         sent_at=now,
         job=job.pk,
@@ -48,6 +51,17 @@ def send_announcement(*, job_id: str) -> None:
     )
     key = routes.announcement_key(job.kind, job.model.blob_id)
     _publish(queues.ANNOUNCE, key, routes.TASK_ANNOUNCE, message)
+
+
+def _note_announced(job_id: str, *, now: datetime) -> None:
+    """Write down the time before publishing: an ack may come back before we do."""
+    with transaction.atomic():
+        is_first = Job.objects.filter(pk=job_id, announced_at=None).update(
+            announced_at=now, nodes_asked=fleet.online_count(now=now), version=F("version") + 1
+        )
+        Job.objects.filter(pk=job_id).update(announced_again_at=now)
+        if is_first:
+            events.record(job_id=job_id, code=EventCode.ANNOUNCED, detail={}, now=now)
 
 
 def send_assignments(*, replica_ids: Sequence[int]) -> None:
@@ -148,6 +162,15 @@ def assignment(replica: Replica, *, now: datetime) -> messages.Assignment:
         ],
         expires_at=now + ASSIGNMENT_LIFE,
     )
+
+
+def _connect() -> None:
+    """Open the connection that publishing will take from the pool.
+
+    Connecting is not announcing: without this the first job's acks would look late.
+    """
+    with app.producer_or_acquire() as producer:
+        producer.connection.ensure_connection(max_retries=1, timeout=PUBLISH_TIMEOUT_SECONDS)
 
 
 def _publish(exchange: Exchange, routing_key: str, task: str, message: messages.Message) -> None:

@@ -13,6 +13,7 @@ from django.db.models.functions import Greatest
 
 from tasks import leases
 from tasks.models import Chunk, Job, Node, Replica
+from tasks.models.jobs import ENDED_WITHOUT_ANSWER
 from tasks.reasons import ReplicaReason
 from workers.protocol import boxes, messages
 
@@ -68,6 +69,9 @@ def accept(signed_reports: Sequence[SignedReport], *, now: datetime) -> list[int
 
 def _take(replica: Replica, signed: SignedReport, *, now: datetime) -> bool:
     """Store, refuse or give up; False when another transaction was first."""
+    if _is_superseded(replica):
+        logger.info("late answer of an owner who has the chunk again")
+        return False
     if signed.report.status != "done":
         return _give_up(replica, signed.report, now=now)
     try:
@@ -76,6 +80,20 @@ def _take(replica: Replica, signed: SignedReport, *, now: datetime) -> bool:
         logger.warning("invalid answer: %s", exc, extra={"replica_id": replica.pk})
         return _refuse(replica, signed, now=now)
     return _store(replica, signed, answer, now=now)
+
+
+def _is_superseded(replica: Replica) -> bool:
+    """Say whether the lease was lost and its owner was given the chunk again since.
+
+    An owner answers a chunk once (replica_once_per_owner), and by the newer lease.
+    """
+    return (
+        replica.state == _S.LOST
+        and Replica.objects.filter(chunk=replica.chunk_id, operator=replica.operator_id)
+        .exclude(pk=replica.pk)
+        .exclude(reason__in=ENDED_WITHOUT_ANSWER)
+        .exists()
+    )
 
 
 def check(report: messages.Report, replica: Replica) -> list[list[messages.Detection]]:

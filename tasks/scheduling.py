@@ -18,6 +18,7 @@ from django.db.models import F
 
 from tasks import dispatch, events, fleet
 from tasks.models import Chunk, Job, Node, Replica
+from tasks.models.jobs import ENDED_WITHOUT_ANSWER
 from tasks.reasons import EventCode, JobReason, ReplicaReason
 from tasks.verification import policy
 
@@ -26,8 +27,8 @@ logger = logging.getLogger(__name__)
 LEASE = timedelta(seconds=settings.LEASE_SECONDS)
 #: Assignments made in one transaction.
 BATCH_MAX = 50
-#: Times one owner may give a chunk back untouched before others alone are asked.
-HANDED_BACK_MAX = 3
+#: Times one owner may lose a chunk or give it back before others alone are asked.
+AGAIN_MAX = 3
 #: Jobs looked at in one pass, oldest first.
 JOBS_MAX = 50
 _OPEN = (Job.State.QUEUED, Job.State.RUNNING)
@@ -77,11 +78,14 @@ def _match(job: Job, chunks: Sequence[Chunk], nodes: Sequence[Node], *, now: dat
     free = {node.pk: node.slots - node.held for node in nodes}  # type: ignore[attr-defined]  # annotated by fleet.free_for
     made: list[int] = []
     for chunk in chunks:
-        owners = _owners_tried(chunk)
-        for node in _idlest_first(job, nodes, free):
+        owners, last = _owners_tried(chunk)
+        attempts = sum(row.reason != ReplicaReason.HANDED_BACK for row in chunk.replicas.all())
+        # Sorting is stable: within each half the idlest stay first.
+        asked = sorted(_idlest_first(job, nodes, free), key=lambda node: node.owner_id in last)
+        for node in asked:
             if (
                 chunk.granted >= chunk.wanted
-                or len(owners) >= policy.ATTEMPTS_MAX
+                or attempts >= policy.ATTEMPTS_MAX
                 or len(made) == BATCH_MAX
             ):
                 break
@@ -91,22 +95,28 @@ def _match(job: Job, chunks: Sequence[Chunk], nodes: Sequence[Node], *, now: dat
             if replica is None:
                 break
             chunk.granted += 1
+            attempts += 1
             free[node.pk] -= 1
             owners.add(node.owner_id)
             made.append(replica.pk)
     return made
 
 
-def _owners_tried(chunk: Chunk) -> set[int]:
-    """Return who had the chunk, or gave it back so often that asking again is useless."""
-    returned: Counter[int] = Counter()
+def _owners_tried(chunk: Chunk) -> tuple[set[int], set[int]]:
+    """Return the owners who must not have the chunk, and those to be asked last.
+
+    Whoever answered or has it now must not. Whoever lost it or gave it back is asked when
+    nobody else is there, for in a small fleet the chunk would wait for ever; but not again
+    and again.
+    """
+    ended: Counter[int] = Counter()
     tried = set()
     for replica in chunk.replicas.all():
-        if replica.reason == ReplicaReason.HANDED_BACK:
-            returned[replica.operator_id] += 1
+        if replica.reason in ENDED_WITHOUT_ANSWER:
+            ended[replica.operator_id] += 1
         else:
             tried.add(replica.operator_id)
-    return tried | {owner for owner, count in returned.items() if count >= HANDED_BACK_MAX}
+    return tried | {owner for owner, count in ended.items() if count >= AGAIN_MAX}, set(ended)
 
 
 def _idlest_first(job: Job, nodes: Sequence[Node], free: dict[str, int]) -> list[Node]:

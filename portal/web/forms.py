@@ -13,9 +13,9 @@ from tasks.errors import Refused
 
 #: Target error -> name, promise, and what it costs in nodes.
 QUALITIES = {
-    "1e-2": ("Economy", "At most about 1 wrong picture in 100."),
-    "1e-3": ("Standard", "At most about 1 wrong picture in 1,000."),
-    "1e-4": ("Assured", "At most about 1 wrong picture in 10,000."),
+    "1e-2": ("Economy", "Aims at 1 wrong picture in 100."),
+    "1e-3": ("Standard", "Aims at 1 wrong picture in 1,000."),
+    "1e-4": ("Assured", "Aims at 1 wrong picture in 10,000."),
 }
 
 # The order's fields stand in several cards; this ties them to the one form.

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET
 from portal import access
 from portal.web import drawing, pictures
 from portal.web.requests import PageRequest
-from tasks import fleet, queries
+from tasks import queries
 from tasks.models import Job
 from tasks.reasons import ChunkReason, EventCode, JobReason, ReplicaReason
 
@@ -72,8 +72,7 @@ def _context(job: Job, view: queries.JobView, *, now: datetime) -> dict[str, Any
         "pace_seconds": pace_seconds(job, now=now),
         "done": view.items_provisional + view.items_final + view.items_failed,
         "acks": acks,
-        # Of how many: only while it runs, for nodes that come later were never asked.
-        "asked": 0 if view.is_over else max(len(acks), fleet.online_count(now=now)),
+        "asked": max(len(acks), job.nodes_asked),
         "timeline": drawing.timeline([ack.latency_ms for ack in acks]),
         "tiles": pictures.newest(job, limit=PICTURES_SHOWN),
         "events": _events(job),

@@ -15,6 +15,7 @@ from portal.web import (
     orders,
     overview,
     pictures,
+    problems,
     wallet,
     work,
 )
@@ -53,5 +54,7 @@ urlpatterns = [
     path("keys/<str:key_id>/revoke/", keys.revoke, name="key-revoke"),
     path("identity/", identity.show, name="identity"),
     path("account/", account.show, name="account"),
+    path("docs/errors/", problems.show, name="problem-list"),
+    path("docs/errors/<str:code>", problems.show, name="problem"),
     path("account/operator/", account.switch_operator, name="account-operator"),
 ]

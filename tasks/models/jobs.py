@@ -10,6 +10,9 @@ from tasks import ids
 from tasks.models.artifacts import CatalogModel, Dataset, Image
 from tasks.models.nodes import Node
 
+#: Reasons after which an owner may have the same chunk again: nothing was answered.
+ENDED_WITHOUT_ANSWER = ("handed_back", "lease_expired", "node_removed")
+
 
 class Job(models.Model):
     """What a client bought. Counters are kept by conditional updates, never recounted.
@@ -73,6 +76,8 @@ class Job(models.Model):
     announced_at = models.DateTimeField(null=True)
     #: Latest announcement; sweeps repeat it while no node can take what is ready.
     announced_again_at = models.DateTimeField(null=True)
+    #: Nodes that were online and ready when it was first announced.
+    nodes_asked = models.PositiveIntegerField(default=0)
     first_result_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
@@ -199,8 +204,8 @@ class Ack(models.Model):
 class Replica(models.Model):
     """One node's attempt at a chunk; while leased, that node is responsible for it.
 
-    Invariants: replica_once_per_owner (a chunk never goes twice to one owner,
-    unless the node gave it back untouched);
+    Invariants: replica_once_per_owner (an owner answers a chunk at most once; whoever lost
+    it or gave it back may have it again);
     doctor: no_double_reward (at most one reward transfer a replica).
     """
 
@@ -244,7 +249,7 @@ class Replica(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["chunk", "operator"],
-                condition=~Q(reason="handed_back"),
+                condition=~Q(reason__in=ENDED_WITHOUT_ANSWER),
                 name="replica_once_per_owner",
             ),
         ]

@@ -207,6 +207,37 @@ def test_a_late_answer_beside_its_substitute_makes_room_for_itself(job, replica,
     assert work.unsound() == []
 
 
+def test_an_owner_who_has_the_chunk_again_answers_by_the_newer_lease(client_user, operator, now):
+    job = work.start(client_user, [factories.make_node(operator)])
+    (lost,) = work.leased(job)
+    lose(lost, now)
+    scheduling.assign_ready(now=now)
+    (newer,) = work.leased(job)
+    before = work.everything()
+
+    assert work.take(work.report_of(lost)) == []
+
+    assert newer.operator_id == lost.operator_id
+    assert work.everything() == before
+    assert [decision.action for decision in work.take(work.report_of(newer))] == ["more"]
+    assert work.unsound() == []
+
+
+def test_two_late_answers_of_one_owner_count_once(client_user, operator, now):
+    job = work.start(client_user, [factories.make_node(operator)])
+    lost = work.leased(job)
+    lose(lost[0], now)
+    scheduling.assign_ready(now=now)
+    lost += work.leased(job)
+    lose(lost[1], now)
+
+    work.take(*map(work.report_of, lost), now=now + SECOND)
+
+    assert sorted(job.replicas.values_list("state", flat=True)) == ["lost", "reported"]
+    assert job.chunks.get().granted == 1
+    assert work.unsound() == []
+
+
 @pytest.mark.parametrize("status", ["failed", "handed_back"])
 def test_a_late_failure_changes_nothing(replica, now, status):
     lose(replica, now)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
 from tests.workers.platform_double import NODE_ID, Served
 from workers import cli, config
 from workers.protocol import routes
+
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -100,9 +103,9 @@ def test_the_table_shows_the_issue(enrolled, ask):
 
 def test_pausing_and_resuming_are_seen_by_the_next_run(enrolled, ask):
     assert ask("pause")[0] == 0
-    assert config.is_paused(enrolled)
+    assert config.is_paused(enrolled, now=NOW)
     assert ask("resume")[0] == 0
-    assert not config.is_paused(enrolled)
+    assert not config.is_paused(enrolled, now=NOW)
 
 
 def test_a_damaged_configuration_is_one_sentence(enrolled, ask):

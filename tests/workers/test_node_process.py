@@ -33,11 +33,13 @@ from tests.workers.platform_double import (
 from workers import cli, config, identity, status
 from workers.config import Home
 from workers.protocol import digests, messages, routes, signatures
+from workers.protocol.allowance import Allowance
 
 ASSIGN = Exchange("assign", type="direct")
 ROOT = Path(__file__).parents[2]
 MODEL = models.make_detector()
 PICTURE = models.make_picture()
+STRANGER = Ed25519PrivateKey.generate()
 
 
 @dataclasses.dataclass
@@ -135,6 +137,21 @@ def _is_report_of(assignment: messages.Assignment):
     return lambda found: found.kind == "report" and found.report.assignment == assignment.assignment
 
 
+def _settings(revision: int, *, is_paused: bool) -> messages.NodeSettings:
+    return messages.NodeSettings(
+        sent_at=datetime.now(UTC),
+        node=NODE_ID,
+        revision=revision,
+        is_paused=is_paused,
+        wishes=Allowance(),
+    )
+
+
+def _receipt(assignment: messages.Assignment, *, node: str = NODE_ID) -> messages.Receipt:
+    name = messages.ReportName(assignment=assignment.assignment, nonce=assignment.nonce)
+    return messages.Receipt(sent_at=datetime.now(UTC), node=node, reports=[name])
+
+
 def _await(is_true, *, seconds_max: float = 20) -> None:
     deadline = time.monotonic() + seconds_max
     pause = threading.Event()
@@ -178,13 +195,20 @@ class TestHonest:
         ]
         assert report.numeric_class.startswith("ort-")
 
-    def test_a_confirmed_report_leaves_the_outbox(self, node):
+    def test_a_report_is_kept_until_the_platforms_receipt(self, node):
         assignment = node.assignment()
 
         node.platform.send(routes.TASK_ASSIGN, assignment)
 
         node.platform.receive(_is_report_of(assignment))
-        _await(lambda: list(node.home.outbox_folder.iterdir()) == [])
+        file = node.home.outbox_folder / f"{assignment.assignment}.{assignment.nonce}.json"
+        assert file.exists()
+        node.platform.send(routes.TASK_RECEIPT, _receipt(assignment, node="n_other"))
+        node.platform.send(routes.TASK_RECEIPT, _receipt(assignment), key=STRANGER)
+        _await(lambda: node.refused().get("bad_signature", 0) > 0)
+        assert file.exists()
+        node.platform.send(routes.TASK_RECEIPT, _receipt(assignment))
+        _await(lambda: not file.exists())
 
     def test_status_is_healthy_and_says_what_was_done(self, node, capsys):
         assignment = node.assignment()
@@ -198,6 +222,22 @@ class TestHonest:
         assert (code, shown["is_healthy"], shown["issues"]) == (0, True, [])
         assert shown["state"]["pid"] == node.process.pid
         assert shown["state"]["node_id"] == NODE_ID
+
+    def test_a_pause_on_the_page_is_obeyed_within_seconds_and_survives_as_a_file(self, node):
+        sent_at = time.monotonic()
+        node.platform.send(routes.TASK_SETTINGS, _settings(1, is_paused=True))
+
+        beat = node.platform.receive(
+            lambda found: found.kind == "heartbeat" and _reason(found) == "paused_on_page"
+        ).heartbeat
+        assert time.monotonic() - sent_at < 10
+        assert beat.settings_revision == 1
+        assert json.loads(node.home.settings_file.read_text())["is_paused"] is True
+        node.platform.send(routes.TASK_SETTINGS, _settings(2, is_paused=False))
+        node.platform.receive(lambda found: found.kind == "heartbeat" and not _reason(found))
+        replayed = node.refused().get("replayed", 0)
+        node.platform.send(routes.TASK_SETTINGS, _settings(1, is_paused=True))
+        _await(lambda: node.refused().get("replayed", 0) == replayed + 1)
 
     def test_a_second_process_for_the_same_home_is_refused(self, node, capsys):
         assert node.ask("run") == 1
@@ -428,11 +468,13 @@ class TestEnding:
 
         found = own_node.platform.receive(lambda found: found.kind == "report")
         assert found.report == left
-        _await(lambda: not file.exists())
+        assert file.exists()
 
     def test_celerys_own_command_runs_the_node_too(self, own_node):
         assert _end(own_node.process) == 0
         environment = os.environ | {config.HOME_VARIABLE: str(own_node.home.root)}
+        # Celery's own command takes this variable over what the app says.
+        environment.pop("BROKER_URL", None)
         queue = routes.node_queue_name(NODE_ID)
         own_node.process = subprocess.Popen(
             [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "-Q", queue],

@@ -1,0 +1,83 @@
+"""A platform on private servers for one benchmark run, and how its result is printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from portal.demo import stack
+
+SERVICES = stack.BASE_DIR / "bin" / "services"
+
+
+@contextmanager
+def running() -> Iterator[stack.Stack]:
+    """Start PostgreSQL, RabbitMQ, portal, ingest, worker and beat; stop and remove all."""
+    with tempfile.TemporaryDirectory(prefix="nodefolk-bench-") as folder:
+        data_dir = Path(folder)
+        data_dir.chmod(0o711)  # so that the user postgres reaches its database
+        servers = str(data_dir / "services")
+        subprocess.run([SERVICES, "start", servers], check=True, stdout=sys.stderr)
+        port = stack.free_port()
+        environment = {
+            **os.environ,
+            **_variables(servers),
+            "NODEFOLK_DATA": str(data_dir / "data"),
+            "NODEFOLK_PUBLIC_URL": f"http://127.0.0.1:{port}",
+            "NODEFOLK_LOG_LEVEL": "WARNING",
+            "DJANGO_SETTINGS_MODULE": "portal.settings",
+        }
+        running_stack = stack.Stack(data_dir=data_dir, environment=environment, port=port)
+        try:
+            for command in (["migrate", "-v0"], ["declare_queues"], ["install_models"]):
+                subprocess.run(
+                    [sys.executable, "manage.py", *command],
+                    env=environment,
+                    check=True,
+                    stdout=sys.stderr,
+                )
+            running_stack.start_platform()
+            yield running_stack
+        finally:
+            running_stack.stop_all()
+            subprocess.run([SERVICES, "stop", servers], check=False, stdout=sys.stderr)
+
+
+def python(running_stack: stack.Stack, code: str) -> Any:
+    """Run code inside the platform's settings; its last line is one JSON document."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import django, json; django.setup()\n{code}"],
+        env=dict(running_stack.environment),
+        cwd=stack.BASE_DIR,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def say(line: str) -> None:
+    """Print progress, away from the result."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def result(name: str, *, figures: Mapping[str, Any], noise: Mapping[str, Any]) -> None:
+    """Print the one line that is read by others."""
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    print(json.dumps({"bench": name, "figures": figures, "noise": noise, "machine": machine}))
+
+
+def _variables(servers: str) -> dict[str, str]:
+    printed = subprocess.run(
+        [SERVICES, "env", servers], check=True, capture_output=True, text=True
+    ).stdout
+    pairs = (line.removeprefix("export ").partition("=") for line in printed.splitlines())
+    return {name: value.strip("'\"") for name, _, value in pairs if name}

@@ -1,0 +1,137 @@
+"""What the platform says to nodes: signed, for one node, with nothing more than it needs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tasks import blobs, broker, identity, jobs, outgoing
+from tasks.celery import app
+from tasks.models import Job, Replica
+from tests import factories
+from tests.tasks import work
+from workers.protocol import messages, routes, signatures
+
+
+@pytest.fixture
+def job(client_user) -> Job:
+    return work.start(client_user, factories.make_fleet(2), images=2)
+
+
+@pytest.fixture
+def replica(job) -> Replica:
+    return work.leased(job)[0]
+
+
+@pytest.fixture
+def inbox(replica):
+    """Return a function that reads what waits in the node's queue: task name and text.
+
+    It checks each signature on the way.
+    """
+    queue = broker.provision_node(node_id=replica.node_id, kinds=["detect"]).queue
+
+    def read() -> list[tuple[str, str]]:
+        found = []
+        with app.connection_for_read() as connection, connection.channel() as channel:
+            while message := channel.basic_get(queue, no_ack=True):
+                (text, signature), _, _ = channel.message_to_python(message).payload
+                signatures.verify(
+                    text.encode(), signature, public_key=identity.platform_public_key()
+                )
+                found.append((message.headers["task"], text))
+        return found
+
+    yield read
+    broker.revoke_node(node_id=replica.node_id)
+
+
+def test_an_assignment_names_its_node_its_inputs_and_no_client(replica, now):
+    message = outgoing.assignment(replica, now=now)
+
+    item = replica.chunk.items.select_related("image").get()
+    assert (message.assignment, message.node, message.job) == (
+        str(replica.pk),
+        replica.node_id,
+        replica.job_id,
+    )
+    assert (message.nonce, message.score_floor) == (replica.nonce, 0.25)
+    assert [(given.position, given.digest) for given in message.inputs] == [(0, item.image.blob_id)]
+    assert message.model.class_ids == [1, 17]
+    assert message.expires_at == now + timedelta(minutes=5)
+    text = message.model_dump_json()
+    assert replica.job.owner.email not in text
+    assert item.image.name not in text
+    assert item.image_id not in text
+
+
+def test_each_link_is_for_this_node_and_one_digest(replica, now):
+    message = outgoing.assignment(replica, now=now)
+
+    for link, digest in [
+        (message.inputs[0].url, message.inputs[0].digest),
+        (message.model.url, message.model.digest),
+    ]:
+        params = {key: values[0] for key, values in parse_qs(urlsplit(link).query).items()}
+        assert urlsplit(link).path == f"/blobs/{digest}"
+        assert params["audience"] == replica.node_id
+        blobs.check_url(digest, params, now=now)
+
+
+def test_the_same_row_always_gives_the_same_work(replica, now):
+    again = Replica.objects.get(pk=replica.pk)
+
+    assert outgoing.assignment(replica, now=now) == outgoing.assignment(again, now=now)
+
+
+def test_an_announcement_reaches_a_node_signed_and_its_time_is_kept(job, inbox):
+    Job.objects.update(announced_at=None)
+    before = datetime.now(UTC)
+
+    outgoing.send_announcement(job_id=job.pk)
+
+    ((task, text),) = inbox()
+    message = messages.Announcement.model_validate_json(text)
+    assert (task, message.job, message.items) == (routes.TASK_ANNOUNCE, job.pk, 2)
+    job.refresh_from_db()
+    assert before <= job.announced_at == job.announced_again_at == message.sent_at
+
+
+def test_announcing_again_keeps_the_first_time(job, inbox):
+    first = job.announced_at
+
+    outgoing.send_announcement(job_id=job.pk)
+
+    job.refresh_from_db()
+    assert job.announced_at == first
+    assert job.announced_again_at > first - timedelta(days=1)
+    assert len(inbox()) == 1
+
+
+def test_an_assignment_goes_to_its_node_alone(job, replica, inbox):
+    outgoing.send_assignments(replica_ids=[row.pk for row in work.leased(job)])
+
+    mine = [row for row in work.leased(job) if row.node_id == replica.node_id]
+    sent = [(task, messages.Assignment.model_validate_json(text)) for task, text in inbox()]
+    assert [(task, message.assignment) for task, message in sent] == [
+        (routes.TASK_ASSIGN, str(row.pk)) for row in mine
+    ]
+
+
+def test_what_is_no_longer_leased_is_not_assigned(job, replica, inbox, now):
+    jobs.cancel(job_id=job.pk, now=now)
+
+    outgoing.send_assignments(replica_ids=[replica.pk])
+
+    assert inbox() == []
+
+
+def test_a_withdrawal_names_the_nodes_own_assignments(job, replica, inbox):
+    outgoing.send_withdrawals(replica_ids=[row.pk for row in work.leased(job)])
+
+    ((task, text),) = inbox()
+    message = messages.Withdrawal.model_validate_json(text)
+    assert (task, message.node) == (routes.TASK_WITHDRAW, replica.node_id)
+    assert message.assignments == [str(replica.pk)]
