@@ -396,3 +396,21 @@ def test_dropped_content_never_reaches_a_log(sender, caplog):
 
     assert "swordfish" not in caplog.text
     assert "dropped 1 messages: invalid" in caplog.text
+
+
+def test_each_report_is_answered_by_a_receipt_whatever_became_of_it(
+    job, sender, django_capture_on_commit_callbacks
+):
+    replica = next(row for row in work.leased(job) if row.node == sender.node)
+    good = work.report_of(replica, work.FOUND)
+    strange = good.model_copy(update={"assignment": "77"})
+    broken = good.model_copy(update={"node": "node_other"})
+    found = [sender.arrival("report", each) for each in (good, good, strange, broken)]
+
+    with django_capture_on_commit_callbacks(execute=False) as callbacks:
+        arrivals.take(found, now=LATER)
+
+    (named,) = [each.keywords["reports"] for each in callbacks if "reports" in each.keywords]
+    assert {node: [name.assignment for name in names] for node, names in named.items()} == {
+        sender.node.pk: [str(replica.pk), str(replica.pk), "77"]
+    }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from workers.protocol.allowance import Allowance, combine
 
 MIB = limits.MIB
 #: A Wednesday, noon.
-NOON = datetime(2026, 11, 25, 12, 0)
+NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 STRICT = Allowance(
     memory_free_mib=1000,
     metered=False,
@@ -128,7 +129,7 @@ def test_no_load_however_wild_makes_the_node_flap(loads):
         was = verdict
 
     times = {cause.reason: cause for cause in CAUSES}["user_active"]
-    for (first, began), (_, ended) in zip(changes, changes[1:], strict=False):
+    for (first, began), (_, ended) in pairwise(changes):
         least = times.start_after if first else times.stop_after
         assert ended - began >= least
     if changes:

@@ -26,7 +26,7 @@ class FakeProbe:
         return Readings(
             **{
                 "seconds": self.seconds,
-                "local": datetime(2026, 11, 25, 12, 0),
+                "local": NOW,
                 "skew_seconds": skew_seconds,
                 **self.found,
             }

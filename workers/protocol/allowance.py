@@ -121,6 +121,20 @@ def combine(*sources: Allowance) -> Effective:
     )
 
 
+def describe(allowance: Allowance) -> list[tuple[str, str]]:
+    """Return each limit that is set, with its value in words."""
+    found = allowance.model_dump(exclude_defaults=True)
+    return [(name, _words(value)) for name, value in found.items()]
+
+
+def _words(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(str(each) for each in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
 def is_in_window(window: str, local: datetime) -> bool:
     """Say whether a local time is inside a window such as "fri-sun 22:00-06:00".
 

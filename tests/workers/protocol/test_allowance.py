@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from workers.protocol.allowance import Allowance, combine, is_in_window, is_window
 
 #: 23 November 2026 is a Monday.
-MONDAY = datetime(2026, 11, 23)
+MONDAY = datetime(2026, 11, 23, tzinfo=UTC)
 
 allowances = st.builds(
     Allowance,
@@ -29,7 +29,7 @@ allowances = st.builds(
     kinds=st.lists(st.sampled_from(["detect", "classify", "train"]), unique=True, max_size=3),
     exclusive_programs=st.lists(st.sampled_from(["steam", "blender"]), unique=True, max_size=2),
 )
-moments = st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1))
+moments = st.integers(0, 365 * 24 * 60).map(lambda minutes: MONDAY + timedelta(minutes=minutes))
 
 
 @given(file=allowances, page=allowances, moment=moments)
