@@ -30,6 +30,7 @@ from workers import (
     inbox,
     link,
     modelstore,
+    reasons,
     sessions,
     status,
     steering,
@@ -38,6 +39,7 @@ from workers import (
 from workers.config import Config, Home
 from workers.execution import Workshop
 from workers.link import Link
+from workers.memory import Keeper
 from workers.modelstore import ModelStore
 from workers.outbox import Outbox
 from workers.probe import Probe
@@ -127,6 +129,7 @@ class Runtime:
             client=transfer.make_client(self._throttle),
             downloads=ThreadPoolExecutor(settings.slots + 1, thread_name_prefix="download"),
         )
+        self._keeper = Keeper(self._workshop.sessions)
         self._background = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._counts: collections.Counter[str] = collections.Counter()
         self._refused: collections.Counter[str] = collections.Counter()
@@ -315,7 +318,15 @@ class Runtime:
             with contextlib.suppress(RuntimeError):  # the executor has been shut down
                 self._background.submit(self._ask_time)
         self._step(events.Ticked())
+        self._give_memory_back()
         self._write_state()
+
+    def _give_memory_back(self) -> None:
+        with self._lock:
+            is_busy = self._agent.running_count > 0 or self._agent.is_downloading
+            is_resting = self._agent.reason not in {"", reasons.OFFLINE}
+        if self._keeper.look(is_busy=is_busy, is_resting=is_resting):
+            logger.info("idle: memory given back")
 
     def _steer(self) -> None:
         """Pass on what the operator, the page and the machine itself want now."""

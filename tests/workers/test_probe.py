@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from workers.permission import Permission
 from workers.probe import Probe
-from workers.protocol.allowance import Allowance, combine
 
 
 @pytest.fixture
@@ -84,31 +80,3 @@ def test_a_plugged_in_battery_is_no_battery_operation(machine, tmp_path, status)
     (machine / "sys/class/power_supply/BAT0/status").write_text(status)
 
     assert read(Probe(home=tmp_path, root=machine)).is_on_battery is False
-
-
-@pytest.mark.slow
-def test_a_real_busy_loop_of_another_program_is_seen_and_its_end_too(tmp_path):
-    """One core is kept busy for some seconds; our own policy says when to rest and resume."""
-    probe, permission = Probe(home=tmp_path), Permission()
-    allowed = combine(Allowance(only_when_idle=True))
-    started = time.monotonic()
-    loops = [
-        subprocess.Popen([sys.executable, "-c", "while True: pass"])
-        for _ in range(os.cpu_count() or 1)
-    ]
-    try:
-        stopped = _seconds_until(probe, permission, allowed, "user_active", started)
-    finally:
-        for loop in loops:
-            loop.kill()
-            loop.wait()
-
-    assert 10 <= stopped < 20
-
-
-def _seconds_until(probe, permission, allowed, verdict: str, started: float) -> float:
-    while (spent := time.monotonic() - started) < 25:
-        if permission.judge(read(probe), allowed) == verdict:
-            return spent
-        time.sleep(1)
-    raise AssertionError(f"never {verdict}")
