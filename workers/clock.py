@@ -28,4 +28,4 @@ def skew_seconds(portal_url: str) -> float | None:
     if portal_at.tzinfo is None:
         return None
     middle = asked_at + (datetime.now(UTC) - asked_at) / 2
-    return (middle - portal_at - HALF_A_SECOND).total_seconds()
+    return round((middle - portal_at - HALF_A_SECOND).total_seconds(), 1)

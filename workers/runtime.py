@@ -29,6 +29,7 @@ from workers import (
     execution,
     inbox,
     link,
+    memory,
     modelstore,
     reasons,
     sessions,
@@ -39,7 +40,6 @@ from workers import (
 from workers.config import Config, Home
 from workers.execution import Workshop
 from workers.link import Link
-from workers.memory import Keeper
 from workers.modelstore import ModelStore
 from workers.outbox import Outbox
 from workers.probe import Probe
@@ -129,7 +129,7 @@ class Runtime:
             client=transfer.make_client(self._throttle),
             downloads=ThreadPoolExecutor(settings.slots + 1, thread_name_prefix="download"),
         )
-        self._keeper = Keeper(self._workshop.sessions)
+        self._keeper = memory.Keeper(self._workshop.sessions)
         self._background = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._counts: collections.Counter[str] = collections.Counter()
         self._refused: collections.Counter[str] = collections.Counter()
@@ -287,6 +287,7 @@ class Runtime:
                 self._settings.models[0], workshop=self._workshop, home=self._home
             )
             self._images_per_second = speed.images_per_second
+            memory.trim()
         except MODEL_ERRORS as exc:
             logger.warning("the speed was not measured: %s", exc)
 
@@ -301,6 +302,7 @@ class Runtime:
             return
         try:
             self._workshop.sessions.open(digest, path)
+            memory.trim()
         except MODEL_ERRORS as exc:
             logger.warning("a model cannot be opened: %s", exc, extra={"model_digest": digest})
 
@@ -382,16 +384,12 @@ class Runtime:
                 refused=dict(self._refused),
                 unconfirmed_reports=len(self._outbox.pending()),
                 images_per_second=self._images_per_second,
-                skew_seconds=_rounded(self._steering.skew_seconds),
+                skew_seconds=self._steering.skew_seconds,
                 limits_trouble=self._steering.trouble,
                 contact_at=self._link.contact_at,
                 trouble=self._link.trouble,
                 written_at=self._clock(),
             )
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 1)
 
 
 def _be_nice() -> None:

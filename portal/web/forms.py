@@ -104,7 +104,7 @@ class LimitsForm(forms.Form):
         help_text="Local time of the machine, for example <code>mon-fri 18:00-07:00</code>. "
         "Empty: always.",
         required=False,
-        widget=forms.Textarea(attrs={"rows": 3, "class": "form-control"}),
+        widget=forms.Textarea(attrs={"rows": 3}),
     )
     kinds = forms.MultipleChoiceField(
         label="Only this work",

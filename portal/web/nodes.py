@@ -102,6 +102,7 @@ def _page(request: PageRequest, node: Node, form: forms.LimitsForm) -> dict[str,
     view = queries.node_view(node, now=timezone.now())
     return {
         "form": form,
+        "rests": [form["only_when_idle"], form["no_battery"], form["no_metered"]],
         "allowed": _allowed(node),
         "is_told": node.settings_seen >= node.settings_revision,
         "outlook": outlook.of_node(node, now=timezone.now()),

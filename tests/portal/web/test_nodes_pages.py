@@ -21,7 +21,7 @@ def test_a_token_is_shown_once_with_the_commands(as_operator):
     answer = as_operator.post("/nodes/new/")
     page = answer.content.decode()
 
-    token = re.search(r"--token (nfe_\S+)<", page)[1]
+    token = re.search(r"--token (nfe_\S+) ", page)[1]
     assert EnrollmentToken.objects.count() == 1
     assert token not in as_operator.get("/nodes/new/").content.decode()
     assert "nodefolk-node run" in page
