@@ -8,7 +8,7 @@ message that fails is counted and dropped; its content never reaches a log.
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ from datetime import datetime
 from django.db import transaction
 from pydantic import ValidationError
 
-from tasks import acks, leases, reports, scheduling
+from tasks import acks, dispatch, leases, reports, scheduling
 from tasks.models import Node
 from tasks.verification import verdicts
 from workers.protocol import limits, messages, routes, signatures
@@ -86,6 +86,8 @@ def take(arrivals: Sequence[Arrival], *, now: datetime) -> Outcome:
     for chunk_id in chunk_ids:
         verdicts.advance(chunk_id=chunk_id, now=now)
     assigned = scheduling.assign_ready(now=now) if proven else []
+    with transaction.atomic():
+        dispatch.receipt(reports=_receipts(proven))
     for code, count in dropped.items():
         logger.warning("dropped %d messages: %s", count, code)
     return Outcome(taken=len(proven), dropped=dropped, assigned=len(assigned))
@@ -146,6 +148,16 @@ def _public_keys(arrivals: Sequence[Arrival]) -> dict[str, str]:
             pk__in=node_ids, state__in=[Node.State.ACTIVE, Node.State.PAUSED]
         ).values_list("pk", "public_key")
     )
+
+
+def _receipts(proven: Sequence[_Proven]) -> dict[str, list[messages.ReportName]]:
+    """Name by node all reports that were dealt with: taken, refused, doubled or too late."""
+    names: defaultdict[str, list[messages.ReportName]] = defaultdict(list)
+    for each in proven:
+        if isinstance(each.message, messages.Report):
+            name = messages.ReportName(assignment=each.message.assignment, nonce=each.message.nonce)
+            names[each.message.node].append(name)
+    return dict(names)
 
 
 def _signed_reports(proven: Sequence[_Proven]) -> list[reports.SignedReport]:

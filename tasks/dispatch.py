@@ -7,13 +7,14 @@ that is lost all the same (the process died in between, the broker was away) is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, update_wrapper
 from typing import Any
 
 from django.db import transaction
 
 from tasks import outgoing
+from workers.protocol import messages
 
 
 def announce(*, job_id: str) -> None:
@@ -31,6 +32,18 @@ def withdraw(*, replica_ids: Sequence[int]) -> None:
     """Tell the nodes that these replicas are no longer wanted."""
     if replica_ids:
         _after_commit(outgoing.send_withdrawals, replica_ids=list(replica_ids))
+
+
+def settings(*, node_ids: Sequence[str]) -> None:
+    """Tell the nodes what their pages ask for."""
+    if node_ids:
+        _after_commit(outgoing.send_settings, node_ids=list(node_ids))
+
+
+def receipt(*, reports: Mapping[str, Sequence[messages.ReportName]]) -> None:
+    """Tell each node which of its reports the platform has dealt with."""
+    if reports:
+        _after_commit(outgoing.send_receipts, reports=dict(reports))
 
 
 def schedule(*, job_ids: Sequence[str]) -> None:

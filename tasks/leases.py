@@ -11,7 +11,7 @@ from django.db.models import F
 
 from tasks import dispatch, events
 from tasks.models import Chunk, Job, Node, Replica
-from tasks.reasons import EventCode, ReplicaReason
+from tasks.reasons import EventCode, NodeReason, ReplicaReason
 from tasks.scheduling import LEASE
 from workers.protocol import limits, messages
 
@@ -29,12 +29,17 @@ def renew(heartbeats: Sequence[messages.Heartbeat], *, now: datetime) -> list[st
     the caller's transaction. Returns the ids of the nodes heard.
     """
     assert connection.in_atomic_block
-    return [beat.node for beat in heartbeats if _renew_one(beat, now=now)]
+    heard = [beat for beat in heartbeats if _renew_one(beat, now=now)]
+    _withdraw_unwanted(heard)
+    _repeat_settings(heard)
+    return [beat.node for beat in heard]
 
 
 def _renew_one(beat: messages.Heartbeat, *, now: datetime) -> bool:
     if abs(beat.sent_at - now) > SKEW_MAX:
         logger.warning("heartbeat with a wrong clock", extra={"node_id": beat.node})
+        # Alive, but unable to prove that this is no replay: shown, and given no work.
+        Node.objects.filter(pk=beat.node).update(last_seen_at=now, reason=NodeReason.CLOCK_SKEW)
         return False
     known = Node.objects.filter(pk=beat.node).exclude(heartbeat_sent_at__gte=beat.sent_at)
     taken = known.update(
@@ -45,6 +50,8 @@ def _renew_one(beat: messages.Heartbeat, *, now: datetime) -> bool:
         cached_models=beat.cached_models,
         numeric_class=beat.numeric_class,
         software_version=beat.software_version,
+        settings_seen=beat.settings_revision,
+        **({} if beat.profile is None else {"profile": _profile(beat.profile)}),
     )
     if taken == 0:
         return False
@@ -54,6 +61,41 @@ def _renew_one(beat: messages.Heartbeat, *, now: datetime) -> bool:
     held.update(lease_expires_at=now + LEASE)
     held.filter(started_at=None).update(started_at=now)
     return True
+
+
+def _profile(profile: messages.Profile) -> dict[str, object]:
+    return {
+        "allowance": profile.allowance.model_dump(mode="json", exclude_defaults=True),
+        "images_per_second": profile.images_per_second,
+    }
+
+
+def _withdraw_unwanted(heartbeats: Sequence[messages.Heartbeat]) -> None:
+    """Answer the question in each heartbeat: what it names and is not leased any more.
+
+    A node that slept, or lost the first withdrawal, so stops working for nobody. Only a
+    node's own replicas: another's name in a heartbeat moves nothing. One query.
+    """
+    named = {name for beat in heartbeats for name in beat.running}
+    ended = Replica.objects.filter(pk__in=replica_ids(sorted(named))).exclude(
+        state=Replica.State.LEASED
+    )
+    mine = {(beat.node, name) for beat in heartbeats for name in beat.running}
+    found = ended.order_by("pk").values_list("pk", "node_id")
+    dispatch.withdraw(replica_ids=[pk for pk, node_id in found if (node_id, str(pk)) in mine])
+
+
+def _repeat_settings(heartbeats: Sequence[messages.Heartbeat]) -> None:
+    """Send the page's settings again to nodes that name an older revision. One query."""
+    newest = {beat.node: beat.settings_revision for beat in heartbeats}
+    behind = Node.objects.filter(pk__in=newest, settings_revision__gt=0).order_by("pk")
+    dispatch.settings(
+        node_ids=[
+            node_id
+            for node_id, revision in behind.values_list("pk", "settings_revision")
+            if newest[node_id] < revision
+        ]
+    )
 
 
 def replica_ids(texts: Sequence[str]) -> list[int]:

@@ -11,17 +11,21 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import F
+from pydantic import ValidationError
 
 from tasks import broker, catalog, dispatch, identity, leases
 from tasks.errors import Refused
 from tasks.models import CatalogModel, EnrollmentToken, Node
-from workers.protocol import messages, signatures
+from workers.protocol import limits, messages, signatures
+from workers.protocol.allowance import Allowance
 
 logger = logging.getLogger(__name__)
 
 TOKEN_LIFE = timedelta(minutes=15)
 #: The models named at enrolment can be fetched for this long.
 MODELS_LIFE = timedelta(hours=1)
+SKEW_MAX = timedelta(seconds=limits.CLOCK_SKEW_SECONDS_MAX)
 NAME_LENGTH_MAX = 80
 HARDWARE_ENTRIES_MAX = 32
 
@@ -42,6 +46,12 @@ class KeyTaken(Refused):
     """A node with this key is enrolled already."""
 
     code, status, field = "key_taken", 409, "public_key"
+
+
+class NotTheNode(Refused):
+    """The request does not prove that it comes from this node."""
+
+    code, status = "bad_signature", 403
 
 
 class WrongState(Refused):
@@ -117,12 +127,14 @@ def enroll(
 
 
 def pause(*, node_id: str, now: datetime) -> Node:
-    """Give the node no new work; what it holds it may finish.
+    """Give the node no new work and tell it so; what it holds it may finish.
 
     Raises:
         WrongState: it is not active.
     """
-    return _move(node_id, sources=[Node.State.ACTIVE], target=Node.State.PAUSED, now=now)
+    with transaction.atomic(durable=True):
+        _move(node_id, sources=[Node.State.ACTIVE], target=Node.State.PAUSED, now=now)
+        return _settings_changed(node_id)
 
 
 def resume(*, node_id: str, now: datetime) -> Node:
@@ -132,9 +144,45 @@ def resume(*, node_id: str, now: datetime) -> Node:
         WrongState: it is not paused.
     """
     with transaction.atomic(durable=True):
-        node = _move(node_id, sources=[Node.State.PAUSED], target=Node.State.ACTIVE, now=now)
+        _move(node_id, sources=[Node.State.PAUSED], target=Node.State.ACTIVE, now=now)
+        node = _settings_changed(node_id)
         dispatch.sweep()
     return node
+
+
+def set_wishes(*, node_id: str, wishes: Allowance) -> Node:
+    """Ask the node to keep to these limits; its own file may be stricter still.
+
+    Raises:
+        WrongState: it was suspended or retired.
+    """
+    with transaction.atomic(durable=True):
+        changed = Node.objects.filter(
+            pk=node_id, state__in=[Node.State.ACTIVE, Node.State.PAUSED]
+        ).update(wishes=wishes.model_dump(mode="json", exclude_defaults=True))
+        if changed == 0:
+            raise WrongState(f"The node is {Node.objects.get(pk=node_id).state}.")
+        return _settings_changed(node_id)
+
+
+def leave(*, node_id: str, body: bytes, signature: object, now: datetime) -> None:
+    """Retire a node that asks for it itself, proven by its key; again changes nothing.
+
+    Raises:
+        NotTheNode: the request is not this node's, or not of these minutes.
+    """
+    node = Node.objects.filter(pk=node_id).first()
+    if node is None:
+        raise NotTheNode("The request is not signed by this node.")
+    try:
+        signatures.verify(body, signature, public_key=node.public_key)
+        request = messages.Leave.model_validate_json(body)
+    except (signatures.BadSignature, ValidationError) as exc:
+        raise NotTheNode("The request is not signed by this node.") from exc
+    if request.node != node_id or abs(request.sent_at - now) > SKEW_MAX:
+        raise NotTheNode("The request is another node's, or the machine's clock is wrong.")
+    if node.state != Node.State.RETIRED:
+        retire(node_id=node_id, now=now)
 
 
 def retire(*, node_id: str, now: datetime) -> Node:
@@ -175,6 +223,13 @@ def _move(node_id: str, *, sources: list[Node.State], target: Node.State, now: d
         raise WrongState(f"The node is {node.state}.")
     logger.info("node is now %s", target.value, extra={"node_id": node_id})
     return node
+
+
+def _settings_changed(node_id: str) -> Node:
+    """Count the change and tell the node. Runs inside the caller's transaction."""
+    Node.objects.filter(pk=node_id).update(settings_revision=F("settings_revision") + 1)
+    dispatch.settings(node_ids=[node_id])
+    return Node.objects.get(pk=node_id)
 
 
 def _create(*, token: str, name: str, public_key: str, hardware: Mapping[str, Any]) -> Node:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,9 +18,10 @@ from kombu import Exchange
 
 from tasks import blobs, catalog, events, fleet, identity, queues
 from tasks.celery import app
-from tasks.models import Job, Replica
+from tasks.models import Job, Node, Replica
 from tasks.reasons import EventCode
-from workers.protocol import messages, routes, signatures
+from workers.protocol import limits, messages, routes, signatures
+from workers.protocol.allowance import Allowance
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,32 @@ def send_withdrawals(*, replica_ids: Sequence[int]) -> None:
         )
         key = routes.node_queue_name(node_id)
         _publish(queues.ASSIGN, key, routes.TASK_WITHDRAW, message)
+
+
+def send_settings(*, node_ids: Sequence[str]) -> None:
+    """Tell each node what its page asks for now: pause and limits."""
+    nodes = Node.objects.filter(
+        pk__in=node_ids, state__in=[Node.State.ACTIVE, Node.State.PAUSED]
+    ).order_by("pk")
+    for node in nodes:
+        message = messages.NodeSettings(
+            sent_at=datetime.now(UTC),
+            node=node.pk,
+            revision=node.settings_revision,
+            is_paused=node.state == Node.State.PAUSED,
+            wishes=Allowance(**node.wishes),
+        )
+        key = routes.node_queue_name(node.pk)
+        _publish(queues.ASSIGN, key, routes.TASK_SETTINGS, message)
+
+
+def send_receipts(*, reports: Mapping[str, Sequence[messages.ReportName]]) -> None:
+    """Tell each node that these reports need not be kept or sent again."""
+    for node_id, names in reports.items():
+        for start in range(0, len(names), limits.RECEIPT_REPORTS_MAX):
+            batch = list(names[start : start + limits.RECEIPT_REPORTS_MAX])
+            message = messages.Receipt(sent_at=datetime.now(UTC), node=node_id, reports=batch)
+            _publish(queues.ASSIGN, routes.node_queue_name(node_id), routes.TASK_RECEIPT, message)
 
 
 def send_work(*, name: str, arguments: dict[str, Any]) -> None:

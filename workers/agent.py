@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Literal
 
-from workers import assignments, events
+from workers import assignments, events, reasons
 from workers.assignments import SKEW
 from workers.protocol import limits, messages
 
@@ -25,12 +25,15 @@ JITTER = 0.1
 #: Taken assignments remembered against replay; each is forgotten once it has expired.
 SEEN_MAX = 10_000
 
-#: Reason codes of heartbeats (`NodeReason` on the platform).
-PAUSED = "paused_locally"
-DOWNLOADING = "model_downloading"
-OFFLINE = "offline"
 #: Reason code of a report when the node already holds all it may name in a heartbeat.
 BUSY_REASON = "busy"
+#: Reason code for work of a kind that the operator does not want.
+KIND_REASON = "kind_not_allowed"
+#: Reasons for which running work may be finished; for all others it has only this long.
+PATIENT = frozenset({reasons.PAUSED, reasons.PAUSED_ON_PAGE})
+GRACE = timedelta(seconds=10)
+#: The profile goes with the first heartbeat after a change and with each so-manyth.
+PROFILE_EVERY = 20
 
 
 class Agent:
@@ -44,15 +47,21 @@ class Agent:
         numeric_class: str,
         software_version: str,
         jitter: Callable[[], float],
-        is_paused: bool = False,
+        rest_reason: str = "",
     ) -> None:
-        """`jitter` returns numbers from -1 to 1."""
+        """`jitter` returns numbers from -1 to 1; `rest_reason`: why it must not work yet."""
         self._node_id = node_id
         self._slots = slots
         self._numeric_class = numeric_class
         self._software_version = software_version
         self._jitter = jitter
-        self._is_paused = is_paused
+        self._rest_reason = rest_reason
+        self._kinds: frozenset[str] | None = None
+        self._settings_revision = 0
+        self._profile: messages.Profile | None = None
+        self._beats_without_profile = 0
+        #: When running work is handed back, if the node may not work by then.
+        self._yield_at: datetime | None = None
         self._is_downloading = True
         self._is_listening = False
         self._is_stopping = False
@@ -68,10 +77,12 @@ class Agent:
     def reason(self) -> str:
         """Why the node takes no work, as a code; empty when it does."""
         if self._is_stopping or not self._is_listening:
-            return OFFLINE
-        if self._is_paused:
-            return PAUSED
-        return DOWNLOADING if self._is_downloading else ""
+            return reasons.OFFLINE
+        if self._rest_reason:
+            return self._rest_reason
+        if self._kinds is not None and not self._kinds:
+            return reasons.KINDS_EXCLUDED
+        return reasons.DOWNLOADING if self._is_downloading else ""
 
     @property
     def held(self) -> list[str]:
@@ -94,7 +105,7 @@ class Agent:
         """Whether the node still gets its first models ready."""
         return self._is_downloading
 
-    def step(self, event: events.Event, *, now: datetime) -> list[events.Instruction]:
+    def step(self, event: events.Event, *, now: datetime) -> list[events.Instruction]:  # noqa: PLR0911 -- one line for each event
         """Take one event and return what to do about it, in order."""
         match event:
             case events.Announced():
@@ -105,10 +116,15 @@ class Agent:
                 return self._withdraw(event.withdrawal, now)
             case events.Finished():
                 return self._finished(event, now)
+            case events.SettingsReceived():
+                return self._settings_received(event.settings, now)
+            case events.Receipted():
+                return self._receipted(event.receipt)
             case events.Ticked():
                 return self._ticked(now)
             case (
-                events.PauseChanged()
+                events.PermissionChanged()
+                | events.AllowanceChanged()
                 | events.ModelsChanged()
                 | events.ListeningChanged()
                 | events.Stopping()
@@ -118,8 +134,10 @@ class Agent:
     def _announced(self, message: messages.Announcement, now: datetime) -> list[events.Instruction]:
         if abs(now - message.sent_at) > SKEW:
             return [events.Drop(message.kind, "stale")]
-        if self._is_paused or self._is_stopping:
+        if self._is_resting:
             return [events.Drop(message.kind, self.reason)]
+        if self._kinds is not None and message.task not in self._kinds:
+            return [events.Drop(message.kind, KIND_REASON)]
         ack = messages.AckMessage(
             sent_at=now,
             node=self._node_id,
@@ -136,8 +154,10 @@ class Agent:
         if refusal:
             return [events.Drop(message.kind, refusal)]
         self._remember(message, now)
-        if self._is_paused or self._is_stopping:
+        if self._is_resting:
             return [self._return(message, "handed_back", self.reason, now)]
+        if self._kinds is not None and message.model.kind not in self._kinds:
+            return [self._return(message, "handed_back", KIND_REASON, now)]
         if assignments.is_expired(message, now=now):
             return [self._return(message, "failed", "expired", now)]
         if len(self._waiting) + len(self._running) >= limits.RUNNING_MAX:
@@ -191,17 +211,38 @@ class Agent:
             instructions.append(events.SendReport(event.report))
         return instructions + self._start_waiting(now)
 
+    def _settings_received(
+        self, settings: messages.NodeSettings, now: datetime
+    ) -> list[events.Instruction]:
+        if settings.node != self._node_id:
+            return [events.Drop(settings.kind, "foreign")]
+        if settings.revision < self._settings_revision:
+            return [events.Drop(settings.kind, "replayed")]
+        if settings.revision == self._settings_revision:
+            return [self._beat(now)]  # the platform does not know yet that we have it
+        return [events.KeepSettings(settings)]
+
+    def _receipted(self, receipt: messages.Receipt) -> list[events.Instruction]:
+        if receipt.node != self._node_id:
+            return [events.Drop(receipt.kind, "foreign")]
+        return [events.Forget(tuple(receipt.reports))]
+
     def _changed(
         self,
-        event: events.PauseChanged
+        event: events.PermissionChanged
+        | events.AllowanceChanged
         | events.ModelsChanged
         | events.ListeningChanged
         | events.Stopping,
         now: datetime,
     ) -> list[events.Instruction]:
         match event:
-            case events.PauseChanged():
-                self._is_paused = event.is_paused
+            case events.PermissionChanged():
+                self._rest_reason = event.reason
+                is_urgent = bool(event.reason) and event.reason not in PATIENT
+                self._yield_at = (self._yield_at or now + GRACE) if is_urgent else None
+            case events.AllowanceChanged():
+                self._note_allowance(event)
             case events.ModelsChanged():
                 self._cached = event.cached[: limits.CACHED_MODELS_MAX]
                 self._is_downloading = event.is_downloading
@@ -212,15 +253,46 @@ class Agent:
             case events.Stopping():
                 self._is_stopping = True
         returned: list[events.Instruction] = []
-        if self._is_paused or self._is_stopping:
+        if self._is_resting:
             returned = [
                 self._return(message, "handed_back", self.reason, now)
                 for message in self._waiting.values()
             ]
             self._waiting.clear()
-        return [self._beat(now), *returned]
+            return [self._beat(now), *returned]
+        return self._start_waiting(now) or [self._beat(now)]
+
+    @property
+    def _is_resting(self) -> bool:
+        """Whether nothing new may begin; getting ready is no rest, work may come and wait."""
+        return bool(self._rest_reason) or self._is_stopping
+
+    def _note_allowance(self, event: events.AllowanceChanged) -> None:
+        self._slots = event.slots
+        self._kinds = event.kinds
+        self._settings_revision = event.settings_revision
+        if event.profile != self._profile:
+            self._profile = event.profile
+            self._beats_without_profile = PROFILE_EVERY
+
+    def _yield_running(self, now: datetime) -> list[events.Instruction]:
+        """Hand back what still runs when the grace is over."""
+        instructions: list[events.Instruction] = []
+        for name, message in self._running.items():
+            if name not in self._withdrawn:
+                self._withdrawn.add(name)
+                instructions += [
+                    events.Cancel(name, is_withdrawn=False),
+                    self._return(message, "handed_back", self.reason, now),
+                ]
+        return [*instructions, self._beat(now)] if instructions else []
 
     def _ticked(self, now: datetime) -> list[events.Instruction]:
+        yield_at = self._yield_at
+        if yield_at is not None and (now >= yield_at or yield_at - now > GRACE):
+            yielded = self._yield_running(now)
+            if yielded:
+                return yielded
         due_at = self._beat_due_at
         # A due time further away than any interval means that the clock was set back.
         if due_at is None or now >= due_at or due_at - now > IDLE * (1 + JITTER):
@@ -243,6 +315,8 @@ class Agent:
         if self._beat_at is not None and sent_at <= self._beat_at < now + SKEW:
             sent_at = self._beat_at + timedelta(microseconds=1)
         self._beat_at = sent_at
+        profile = self._profile if self._beats_without_profile >= PROFILE_EVERY else None
+        self._beats_without_profile = 0 if profile else self._beats_without_profile + 1
         return events.SendHeartbeat(
             messages.Heartbeat(
                 sent_at=sent_at,
@@ -253,6 +327,8 @@ class Agent:
                 cached_models=list(self._cached),
                 numeric_class=self._numeric_class,
                 software_version=self._software_version,
+                settings_revision=self._settings_revision,
+                profile=profile,
             )
         )
 

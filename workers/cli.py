@@ -1,37 +1,40 @@
-"""`nodefolk-node`: enrol this machine, run it, look at it, pause and resume it."""
+"""`nodefolk-node`: enrol this machine, run it, look at it, limit it, leave."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import logging
 import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import IO
+from typing import Any, TypeAlias
 
+from celery.signals import after_setup_logger
 from celery.worker import state as worker_state
 
-from workers import config, identity, status
+from workers import config, control, identity, leaving, reasons, runtime, status, upkeep
 from workers.config import Home
 from workers.protocol import limits
 from workers.worker import NodeApp, make_app
 
-EXIT_OK = 0
-EXIT_ISSUES = 1
-EXIT_NOT_ENROLLED = 2
+EXIT_OK = upkeep.EXIT_OK
+EXIT_ISSUES = upkeep.EXIT_ISSUES
+EXIT_NOT_ENROLLED = upkeep.EXIT_NOT_ENROLLED
+LOG_BYTES_MAX = limits.MIB
+LOGS_KEPT = 3
+#: Longest pause with an end.
+PAUSE_MAX = timedelta(days=365)
+DURATION_UNITS = {"m": 60, "h": 3600, "d": 86_400}
 #: What a shell sees when a second signal ended the node.
 EXIT_ABANDONED = 130
 
 Command = Callable[[argparse.Namespace, Home], int]
-
-
-class AlreadyRunning(Exception):
-    """Another process runs this home's node."""
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 -- has no public name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         identity.AlreadyEnrolled,
         identity.BadKeyFile,
         identity.EnrollmentFailed,
-        AlreadyRunning,
+        upkeep.AlreadyRunning,
+        control.BadLimits,
+        leaving.NotReleased,
+        *runtime.MODEL_ERRORS,
     ) as exc:
         _complain(str(exc))
         return EXIT_ISSUES
@@ -72,8 +78,9 @@ def _enroll(options: argparse.Namespace, home: Home) -> int:
 
 def _run(options: argparse.Namespace, home: Home) -> int:
     app = make_app(home, poll_seconds=options.poll_seconds)
-    with _lock(home):
+    with upkeep.lock(home):
         logging.getLogger("httpx").setLevel(logging.WARNING)
+        after_setup_logger.connect(_log_to_file(home), weak=False)
         node = app.Worker(
             hostname=f"node@{platform.node()}", loglevel=options.log_level, quiet=True
         )
@@ -98,10 +105,12 @@ def _status(options: argparse.Namespace, home: Home) -> int:
     return EXIT_OK if condition.is_healthy else EXIT_ISSUES
 
 
-def _pause(_options: argparse.Namespace, home: Home) -> int:
+def _pause(options: argparse.Namespace, home: Home) -> int:
     config.read(home)
-    config.pause(home)
-    _say("Paused: running work ends, new work is handed back. Undo: `nodefolk-node resume`.")
+    until = datetime.now(UTC) + options.duration if options.duration else None
+    config.pause(home, until=until)
+    ends = f" It ends {until.astimezone():%Y-%m-%d %H:%M}." if until else ""
+    _say(f"Paused: running work ends, new work is handed back.{ends} `resume` undoes it.")
     return EXIT_OK
 
 
@@ -112,27 +121,30 @@ def _resume(_options: argparse.Namespace, home: Home) -> int:
     return EXIT_OK
 
 
+def _log_to_file(home: Home) -> Callable[..., None]:
+    """Return a receiver that writes what Celery's log shows to the home's log as well."""
+
+    def add_file(logger: logging.Logger, loglevel: int, format: str, **_: Any) -> None:
+        try:
+            handler = RotatingFileHandler(
+                home.log_file, maxBytes=LOG_BYTES_MAX, backupCount=LOGS_KEPT, encoding="utf-8"
+            )
+        except OSError as exc:  # a full or read-only disk must not stop the node
+            logger.warning("no log file: %s", exc)
+            return
+        handler.setFormatter(logging.Formatter(format))
+        handler.setLevel(loglevel)
+        logger.addHandler(handler)
+
+    return add_file
+
+
 def _exit_code(app: NodeApp) -> int:
     """Return 0 only when a signal asked for the end and all work was finished."""
     if app.runtime.was_abandoned:
         return EXIT_ABANDONED
     was_asked: object = worker_state.should_stop
     return EXIT_ISSUES if was_asked is None else EXIT_OK
-
-
-def _lock(home: Home) -> IO[str]:
-    """Return an open file whose lock says that this home's node runs; closing frees it.
-
-    Raises:
-        AlreadyRunning: another process holds it.
-    """
-    file = home.lock_file.open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        file.close()
-        raise AlreadyRunning(f"The node in {home.root} is running already.") from exc
-    return file
 
 
 def _table(condition: status.Condition) -> list[str]:
@@ -143,19 +155,29 @@ def _table(condition: status.Condition) -> list[str]:
         refused = ", ".join(f"{count} {reason}" for reason, count in state.refused.items())
         rows += [
             ("node", f"{state.node_id} ({state.name})"),
-            ("reason", state.reason or ("working" if state.assignments else "no_work")),
+            ("reason", _reason(state)),
             ("running", ", ".join(state.assignments) or "nothing"),
             ("slots", str(state.slots)),
             ("done", f"{state.done} ({state.failed} failed, {state.handed_back} handed back)"),
             ("refused", refused or "nothing"),
-            ("not yet sent", f"{state.unconfirmed_reports} reports"),
+            ("no receipt yet", f"{state.unconfirmed_reports} reports"),
             ("last contact", contact),
             ("models", ", ".join(digest[:12] for digest in state.cached_models) or "none"),
+            ("speed", f"{state.images_per_second:g} pictures/s a slot"),
             ("numeric class", state.numeric_class),
             ("version", state.software_version),
         ]
     rows += [("issue", issue) for issue in condition.issues]
     return [f"{name:<14} {value}" for name, value in rows]
+
+
+def _reason(state: status.State) -> str:
+    """Return the code and its words, the same as on the node's page."""
+    if not state.reason and state.assignments:
+        return "working"
+    code = state.reason or reasons.NO_WORK
+    fix = reasons.TEXTS[code][1] if code in reasons.TEXTS else ""
+    return f"{code}: {reasons.text(code)}" + (f" ({fix})" if fix else "")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -174,13 +196,35 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     shown = _add(commands, "status", _status, "show what the node does, and what is wrong")
     shown.add_argument("--json", action="store_true")
-    _add(commands, "pause", _pause, "take no new work")
+    pause = _add(commands, "pause", _pause, "take no new work")
+    pause.add_argument("duration", nargs="?", type=_duration, help="for example 30m, 2h or 1d")
     _add(commands, "resume", _resume, "take work again")
+    _add_upkeep(commands)
     return parser
 
 
+def _add_upkeep(commands: Commands) -> None:
+    doctor = _add(commands, "doctor", upkeep.examine, "look for what is wrong and how to mend it")
+    doctor.add_argument("--json", action="store_true")
+    bench = _add(commands, "bench", upkeep.measure, "measure pictures a second of each slot")
+    bench.add_argument("--seconds", type=_seconds, default=5.0)
+    bench.add_argument("--slots", type=_slots)
+    bench.add_argument("--json", action="store_true")
+    limit = _add(commands, "limits", upkeep.limit, "show what the node may use, or change it")
+    limit.add_argument("--json", action="store_true")
+    actions = limit.add_subparsers(metavar="set")
+    limit.set_defaults(assignments=[])
+    change = actions.add_parser("set", help="change the file, for example cores=2 battery=true")
+    change.add_argument("assignments", nargs="+", metavar="key=value")
+    logs = _add(commands, "logs", upkeep.show_logs, "show the node's log")
+    logs.add_argument("-n", "--lines", type=_lines, default=50)
+    logs.add_argument("-f", "--follow", action="store_true")
+    leave = _add(commands, "leave", upkeep.leave, "retire this node for good, remove its key")
+    leave.add_argument("--yes", action="store_true", help="do not ask")
+
+
 def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    commands: Commands,
     name: str,
     command: Command,
     summary: str,
@@ -210,6 +254,22 @@ def _seconds(text: str) -> float:
     if not 0.001 <= seconds <= 60:
         raise argparse.ArgumentTypeError("seconds from 0.001 to 60")
     return seconds
+
+
+def _lines(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError("a number from 1 to 100000")
+    return int(text)
+
+
+def _duration(text: str) -> timedelta:
+    number, unit = text[:-1], text[-1:].lower()
+    if not (number.isascii() and number.isdecimal() and unit in DURATION_UNITS):
+        raise argparse.ArgumentTypeError("a time such as 30m, 2h or 1d")
+    duration = timedelta(seconds=min(int(number), 10**9) * DURATION_UNITS[unit])
+    if not timedelta(0) < duration <= PAUSE_MAX:
+        raise argparse.ArgumentTypeError("at most a year")
+    return duration
 
 
 def _say(text: str) -> None:

@@ -11,6 +11,7 @@ import os
 import re
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -110,6 +111,22 @@ class Home:
         return self.root / "paused"
 
     @property
+    def limits_file(self) -> Path:
+        return self.root / "limits.toml"
+
+    @property
+    def settings_file(self) -> Path:
+        return self.root / "page.json"
+
+    @property
+    def benchmark_file(self) -> Path:
+        return self.root / "benchmark.json"
+
+    @property
+    def log_file(self) -> Path:
+        return self.root / "node.log"
+
+    @property
     def lock_file(self) -> Path:
         return self.root / "lock"
 
@@ -146,9 +163,12 @@ def write(home: Home, config: Config) -> None:
     write_atomically(home.config_file, config.model_dump_json(indent=2).encode())
 
 
-def pause(home: Home) -> None:
-    """Ask the running node to take no new work; it looks twice a second."""
-    home.pause_file.touch(mode=0o600)
+def pause(home: Home, *, until: datetime | None = None) -> None:
+    """Ask the running node to take no new work, for good or until a time.
+
+    It looks twice a second.
+    """
+    write_atomically(home.pause_file, until.isoformat().encode() if until else b"")
 
 
 def resume(home: Home) -> None:
@@ -156,9 +176,23 @@ def resume(home: Home) -> None:
     home.pause_file.unlink(missing_ok=True)
 
 
-def is_paused(home: Home) -> bool:
-    """Say whether the operator paused this node."""
-    return home.pause_file.exists()
+def is_paused(home: Home, *, now: datetime) -> bool:
+    """Say whether the operator paused this node; a pause whose time is over is none."""
+    try:
+        text = home.pause_file.read_text(encoding="utf-8", errors="replace")[:40].strip()
+    except FileNotFoundError:
+        return False
+    until = pause_end(text)
+    return until is None or now < until
+
+
+def pause_end(text: str) -> datetime | None:
+    """Return when a pause ends; None for one without end, as an unreadable file is."""
+    try:
+        until = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return until if until.tzinfo else None
 
 
 def broker_url(login: BrokerLogin) -> str:

@@ -37,10 +37,35 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class PauseChanged:
-    """The operator paused or resumed."""
+class SettingsReceived:
+    """The node's page asks for something."""
 
-    is_paused: bool
+    settings: messages.NodeSettings
+
+
+@dataclass(frozen=True)
+class Receipted:
+    """The platform has dealt with reports."""
+
+    receipt: messages.Receipt
+
+
+@dataclass(frozen=True)
+class PermissionChanged:
+    """The node may work, or must not for the reason given (`workers.reasons`)."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class AllowanceChanged:
+    """How much work, and which, the operator allows."""
+
+    slots: int
+    #: None: every kind.
+    kinds: frozenset[str] | None
+    settings_revision: int
+    profile: messages.Profile | None
 
 
 @dataclass(frozen=True)
@@ -73,7 +98,10 @@ Event = (
     | Assigned
     | Withdrawn
     | Finished
-    | PauseChanged
+    | SettingsReceived
+    | Receipted
+    | PermissionChanged
+    | AllowanceChanged
     | ModelsChanged
     | ListeningChanged
     | Stopping
@@ -113,6 +141,22 @@ class Cancel:
     """Stop computing this assignment when it can be done."""
 
     assignment: str
+    #: By the platform; else by ourselves, and a report says so.
+    is_withdrawn: bool = True
+
+
+@dataclass(frozen=True)
+class KeepSettings:
+    """Store and obey what the page asks for."""
+
+    settings: messages.NodeSettings
+
+
+@dataclass(frozen=True)
+class Forget:
+    """The platform has these reports: the stored copies may go."""
+
+    reports: tuple[messages.ReportName, ...]
 
 
 @dataclass(frozen=True)
@@ -123,4 +167,6 @@ class Drop:
     reason: str
 
 
-Instruction = SendAck | SendReport | SendHeartbeat | Prepare | Start | Cancel | Drop
+Instruction = (
+    SendAck | SendReport | SendHeartbeat | Prepare | Start | Cancel | KeepSettings | Forget | Drop
+)

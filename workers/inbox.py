@@ -6,9 +6,12 @@ strict schema decides. Ids, nonces and times are the agent's business.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from pydantic import ValidationError
 
 from workers import events
+from workers.events import Event
 from workers.protocol import limits, messages, routes, signatures
 
 
@@ -16,9 +19,23 @@ class Refused(Exception):
     """The message is not the platform's or not understood; the text is a reason code."""
 
 
-def read(
-    task: str, text: object, signature: object, *, platform_key: str
-) -> events.Announced | events.Assigned | events.Withdrawn:
+#: Celery task -> what it carries, and the event that makes of it.
+MESSAGES: Mapping[str, Callable[[bytes], Event]] = {
+    routes.TASK_ANNOUNCE: lambda body: events.Announced(
+        messages.Announcement.model_validate_json(body)
+    ),
+    routes.TASK_ASSIGN: lambda body: events.Assigned(messages.Assignment.model_validate_json(body)),
+    routes.TASK_WITHDRAW: lambda body: events.Withdrawn(
+        messages.Withdrawal.model_validate_json(body)
+    ),
+    routes.TASK_SETTINGS: lambda body: events.SettingsReceived(
+        messages.NodeSettings.model_validate_json(body)
+    ),
+    routes.TASK_RECEIPT: lambda body: events.Receipted(messages.Receipt.model_validate_json(body)),
+}
+
+
+def read(task: str, text: object, signature: object, *, platform_key: str) -> Event:
     """Return the event in a Celery message of the platform, whose arguments may be anything.
 
     Raises:
@@ -30,11 +47,7 @@ def read(
     except signatures.BadSignature as exc:
         raise Refused("bad_signature") from exc
     try:
-        if task == routes.TASK_ANNOUNCE:
-            return events.Announced(messages.Announcement.model_validate_json(body))
-        if task == routes.TASK_ASSIGN:
-            return events.Assigned(messages.Assignment.model_validate_json(body))
-        return events.Withdrawn(messages.Withdrawal.model_validate_json(body))
+        return MESSAGES[task](body)
     except ValidationError as exc:
         raise Refused("malformed") from exc
 

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -37,8 +37,12 @@ CONFIRM_SECONDS_MAX = 10
 CONNECT_SECONDS_MAX = 10
 #: AMQP heartbeat that keeps an idle connection open, seconds; checked four times as often.
 BROKER_HEARTBEAT_SECONDS = 30
-#: How often unconfirmed reports are tried again, seconds.
+#: How often reports the broker has not confirmed are tried again, seconds.
 RESEND_SECONDS = 30
+#: How long the platform has for its receipt before a report is sent once more; the pause
+#: doubles each time, seconds.
+RECEIPT_SECONDS = 30
+RECEIPT_SECONDS_MAX = 3600
 LETTERS_MAX = 1000
 
 ERRORS = (AMQPError, MessageNacked, ChannelError, BrokerAway, OperationalError, OSError)
@@ -92,6 +96,8 @@ class Link:
         self._is_closing = False
         self._is_delivering = False
         self._resend_due = 0.0
+        #: Confirmed reports without a receipt: the next pause, and when it is over.
+        self._again: dict[Path, tuple[float, float]] = {}
         self._connection: Connection | None = None
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
         #: When the broker last confirmed a message.
@@ -112,7 +118,7 @@ class Link:
         self._put(Letter("heartbeat", message.model_dump_json().encode()))
 
     def send_report(self, message: messages.Report) -> None:
-        """Store and publish; the file goes when the broker has confirmed.
+        """Store and publish; the file goes when the platform's receipt has come.
 
         On a full disk it is published all the same, without a second chance.
         """
@@ -123,6 +129,14 @@ class Link:
             letter = Letter("report", message.model_dump_json().encode())
         self._put(letter)
 
+    def forget(self, names: Iterable[messages.ReportName]) -> None:
+        """Remove reports for which the platform's receipt has come."""
+        for name in names:
+            path = self._outbox.path_of(name)
+            self._outbox.remove(path)
+            with self._changed:
+                self._again.pop(path, None)
+
     def flush(self, seconds_max: float) -> bool:
         """Wait until nothing waits to be published; say whether that came to be."""
         with self._changed:
@@ -131,7 +145,7 @@ class Link:
             )
 
     def close(self, seconds_max: float) -> None:
-        """Stop publishing; what was not confirmed stays in the outbox."""
+        """Stop publishing; what has no receipt stays in the outbox."""
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
@@ -225,7 +239,10 @@ class Link:
         self.contact_at = self._clock()
         self.trouble = ""
         if letter.path is not None:
-            self._outbox.remove(letter.path)
+            with self._changed:
+                pause, _ = self._again.get(letter.path, (float(RECEIPT_SECONDS), 0.0))
+                following = min(2 * pause, RECEIPT_SECONDS_MAX)
+                self._again[letter.path] = (following, time.monotonic() + pause)
 
     def _note_trouble(self, letter: Letter, exc: Exception) -> None:
         self.trouble = f"{type(exc).__name__}: {exc}"[:200]
@@ -253,9 +270,13 @@ class Link:
         if time.monotonic() < self._resend_due:
             return
         self._resend_due = time.monotonic() + RESEND_SECONDS
+        pending = self._outbox.pending()
+        now = time.monotonic()
         with self._changed:
             waiting = {letter.path for letter in self._letters}
-        for path in self._outbox.pending():
+            self._again = {path: self._again[path] for path in pending if path in self._again}
+            waiting |= {path for path, (_, due) in self._again.items() if now < due}
+        for path in pending:
             if path not in waiting:
                 self._put(Letter("report", None, path))
 

@@ -32,6 +32,10 @@ class ModelStore:
         for draft in folder.glob(".*.part"):
             draft.unlink()
 
+    def set_bytes_max(self, bytes_max: int) -> None:
+        """Change the room; models over it go when the next one comes."""
+        self._bytes_max = bytes_max
+
     def digests(self) -> list[str]:
         """Return what is here, the most recently used first, as many as a message may name."""
         newest_first = sorted(self._files(), key=lambda path: -path.stat().st_mtime_ns)

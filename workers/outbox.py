@@ -1,4 +1,7 @@
-"""Reports on disk from before they are published until the broker has confirmed them."""
+"""Reports on disk from before they are published until the platform's receipt has come.
+
+The broker's confirmation is not enough: it may lose what it holds, the platform may die.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ AGE_SECONDS_MAX = 7 * 86_400
 
 
 class Outbox:
-    """A folder with one file per unconfirmed report, oldest first. Safe for threads."""
+    """A folder with one file per report without a receipt, oldest first. Safe for threads."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -24,7 +27,7 @@ class Outbox:
 
     def put(self, report: messages.Report) -> Path:
         """Store the report and return its file."""
-        path = self._folder / f"{report.assignment}.{report.nonce}.json"
+        path = self.path_of(report)
         config.write_atomically(path, report.model_dump_json().encode())
         return path
 
@@ -39,12 +42,16 @@ class Outbox:
         self.remove(path)
         return None
 
+    def path_of(self, report: messages.Report | messages.ReportName) -> Path:
+        """Return the report's file; both parts of its name are checked by the schema."""
+        return self._folder / f"{report.assignment}.{report.nonce}.json"
+
     def remove(self, path: Path) -> None:
-        """Forget a report that was confirmed."""
+        """Forget a report that the platform has, or that is of no use."""
         path.unlink(missing_ok=True)
 
     def pending(self) -> list[Path]:
-        """Return the files not yet confirmed, oldest first; too old or too many are removed."""
+        """Return the files without a receipt, oldest first; too old or too many are removed."""
         stamped = sorted((path.stat().st_mtime, path) for path in self._folder.glob("*.json"))
         oldest = time.time() - AGE_SECONDS_MAX
         kept = [path for changed_at, path in stamped if changed_at >= oldest][-REPORTS_MAX:]

@@ -22,14 +22,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from workers import (
     agent,
+    benchmark,
+    clock,
     config,
     events,
     execution,
     inbox,
     link,
+    memory,
     modelstore,
+    reasons,
     sessions,
     status,
+    steering,
     transfer,
 )
 from workers.config import Config, Home
@@ -37,8 +42,12 @@ from workers.execution import Workshop
 from workers.link import Link
 from workers.modelstore import ModelStore
 from workers.outbox import Outbox
-from workers.protocol import messages
+from workers.probe import Probe
+from workers.protocol import limits, messages
+from workers.protocol.allowance import Effective
 from workers.sessions import Sessions
+from workers.steering import Steering
+from workers.throttle import Throttle
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +55,8 @@ logger = logging.getLogger(__name__)
 TICK_SECONDS = 0.5
 #: Computing gives way to the operator's own programs; acknowledging does not.
 COMPUTE_NICENESS = 10
+#: How often the portal is asked for the time, seconds.
+CLOCK_SECONDS = 1800
 #: How long a stop waits for running pictures and for the broker, seconds.
 FINISH_SECONDS_MAX = 60
 FLUSH_SECONDS_MAX = 5
@@ -75,7 +86,9 @@ class Runtime:
         settings: Config,
         key: Ed25519PrivateKey,
         clock: Callable[[], datetime] = now_utc,
+        senses: steering.Senses | None = None,
     ) -> None:
+        """`senses` tells how the machine is; by default what /proc and /sys say."""
         self._home = home
         self._settings = settings
         self._clock = clock
@@ -83,15 +96,23 @@ class Runtime:
         self._ended = threading.Event()
         self._idle = threading.Event()
         self._idle.set()
-        self._is_paused = config.is_paused(home)
         self._agent = agent.Agent(
             node_id=settings.node_id,
             slots=settings.slots,
             numeric_class=sessions.numeric_class(),
             software_version=config.software_version(),
             jitter=lambda: random.uniform(-1, 1),  # noqa: S311 -- spreads load, hides nothing
-            is_paused=self._is_paused,
         )
+        self._throttle = Throttle()
+        self._steering = Steering(
+            home=home,
+            slots_max=settings.slots,
+            probe=senses or Probe(home=home.root),
+            obey=self._obey,
+        )
+        self._page: queue.SimpleQueue[messages.NodeSettings] = queue.SimpleQueue()
+        self._images_per_second = 0.0
+        self._clock_due = 0.0
         self._work: queue.SimpleQueue[messages.Assignment | None] = queue.SimpleQueue()
         self._cancelled: set[str] = set()
         self._outbox = Outbox(home.outbox_folder)
@@ -105,9 +126,10 @@ class Runtime:
         self._workshop = Workshop(
             store=ModelStore(home.models_folder, bytes_max=settings.cache_bytes_max),
             sessions=Sessions(),
-            client=transfer.make_client(),
+            client=transfer.make_client(self._throttle),
             downloads=ThreadPoolExecutor(settings.slots + 1, thread_name_prefix="download"),
         )
+        self._keeper = memory.Keeper(self._workshop.sessions)
         self._background = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._counts: collections.Counter[str] = collections.Counter()
         self._refused: collections.Counter[str] = collections.Counter()
@@ -119,6 +141,7 @@ class Runtime:
         """Begin to beat, to compute and to get the built-in models ready."""
         config.remove_drafts(self._home.root)
         self._link.start()
+        self._steer()
         self._step(events.Ticked())
         self._write_state()
         for number in range(self._settings.slots):
@@ -190,8 +213,12 @@ class Runtime:
                 self._cancelled.discard(instruction.assignment.assignment)
                 self._work.put(instruction.assignment)
             case events.Cancel():
-                self._counts["withdrawn"] += 1
+                self._counts["withdrawn"] += instruction.is_withdrawn
                 self._cancelled.add(instruction.assignment)
+            case events.KeepSettings():
+                self._page.put(instruction.settings)  # the ticking thread looks soon
+            case events.Forget():
+                self._link.forget(instruction.reports)
             case events.Drop():
                 self._note_refusal(instruction.kind, instruction.reason)
 
@@ -237,6 +264,7 @@ class Runtime:
         try:
             for model in self._settings.models[: sessions.OPEN_MAX]:
                 self._get_model_ready(model)
+            self._measure()
         finally:
             cached = tuple(self._workshop.store.digests())
             self._step(events.ModelsChanged(cached, is_downloading=False))
@@ -250,6 +278,19 @@ class Runtime:
                 "a built-in model is not ready: %s", exc, extra={"model_digest": model.digest}
             )
 
+    def _measure(self) -> None:
+        """Note how fast a slot is, for the node's page."""
+        if not self._settings.models:
+            return
+        try:
+            speed = benchmark.quick(
+                self._settings.models[0], workshop=self._workshop, home=self._home
+            )
+            self._images_per_second = speed.images_per_second
+            memory.trim()
+        except MODEL_ERRORS as exc:
+            logger.warning("the speed was not measured: %s", exc)
+
     def _prepare(self, digest: str) -> None:
         if not self._workshop.sessions.is_open(digest):
             with contextlib.suppress(RuntimeError):  # the executor has been shut down
@@ -261,6 +302,7 @@ class Runtime:
             return
         try:
             self._workshop.sessions.open(digest, path)
+            memory.trim()
         except MODEL_ERRORS as exc:
             logger.warning("a model cannot be opened: %s", exc, extra={"model_digest": digest})
 
@@ -272,12 +314,41 @@ class Runtime:
                 logger.exception("tick failed")
 
     def _tick(self) -> None:
-        is_paused = config.is_paused(self._home)
-        if is_paused != self._is_paused:
-            self._is_paused = is_paused
-            self._step(events.PauseChanged(is_paused))
+        self._steer()
+        if time.monotonic() >= self._clock_due:
+            self._clock_due = time.monotonic() + CLOCK_SECONDS
+            with contextlib.suppress(RuntimeError):  # the executor has been shut down
+                self._background.submit(self._ask_time)
         self._step(events.Ticked())
+        self._give_memory_back()
         self._write_state()
+
+    def _give_memory_back(self) -> None:
+        with self._lock:
+            is_busy = self._agent.running_count > 0 or self._agent.is_downloading
+            is_resting = self._agent.reason not in {"", reasons.OFFLINE}
+        if self._keeper.look(is_busy=is_busy, is_resting=is_resting):
+            logger.info("idle: memory given back")
+
+    def _steer(self) -> None:
+        """Pass on what the operator, the page and the machine itself want now."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._steering.keep(self._page.get_nowait())
+        for event in self._steering.look(
+            now=self._clock(), images_per_second=self._images_per_second
+        ):
+            self._step(event)
+
+    def _obey(self, allowed: Effective) -> None:
+        self._throttle.set_rate(allowed.bandwidth_kib)
+        room = self._settings.cache_bytes_max
+        if allowed.cache_mib is not None:
+            room = min(room, allowed.cache_mib * limits.MIB)
+        self._workshop.store.set_bytes_max(room)
+
+    def _ask_time(self) -> None:
+        self._steering.skew_seconds = clock.skew_seconds(self._settings.portal_url)
 
     def _write_state(self, *, is_stopped: bool = False) -> None:
         """Write state.json when it changed, and often enough to show that we live."""
@@ -312,6 +383,9 @@ class Runtime:
                 withdrawn=self._counts["withdrawn"],
                 refused=dict(self._refused),
                 unconfirmed_reports=len(self._outbox.pending()),
+                images_per_second=self._images_per_second,
+                skew_seconds=self._steering.skew_seconds,
+                limits_trouble=self._steering.trouble,
                 contact_at=self._link.contact_at,
                 trouble=self._link.trouble,
                 written_at=self._clock(),

@@ -125,6 +125,16 @@ class Sessions:
             future = self._open.get(digest)
         return future is not None and future.done()
 
+    def close_all(self) -> int:
+        """Forget every session; memory goes when the last picture under way is done.
+
+        Returns how many there were.
+        """
+        with self._lock:
+            closed = len(self._open)
+            self._open.clear()
+        return closed
+
     def _fill(self, future: Future[Detector], digest: str, path: Path) -> None:
         try:
             future.set_result(load(digest, path))

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from workers import config
+from workers import config, reasons
 from workers.config import Home
 from workers.protocol import limits
 
@@ -48,8 +48,14 @@ class State(BaseModel):
     withdrawn: Count
     #: Messages refused, by reason.
     refused: dict[str, int]
-    #: Reports that the broker has not confirmed yet.
+    #: Reports without the platform's receipt.
     unconfirmed_reports: Count
+    #: Pictures a second of one slot; 0 before it was measured.
+    images_per_second: float = 0.0
+    #: Our clock minus the platform's, seconds.
+    skew_seconds: float | None = None
+    #: What is wrong with limits.toml.
+    limits_trouble: str = ""
     #: When the broker last confirmed a message.
     contact_at: AwareDatetime | None
     trouble: str
@@ -122,8 +128,12 @@ def _issues_running(state: State, now: datetime) -> list[str]:
         issues.append("The platform has not been reached yet: check the network.")
     elif now - state.contact_at > CONTACT_AGE_MAX:
         issues.append(f"No contact since {state.contact_at:%Y-%m-%d %H:%M} UTC.")
-    if state.reason == "offline":
+    if state.reason == reasons.OFFLINE:
         issues.append("The node's queue cannot be read: it may be retired or suspended.")
+    if state.reason == reasons.CLOCK_SKEW and state.skew_seconds is not None:
+        issues.append(f"The clock is {state.skew_seconds:+.0f} s off: set it, best by NTP.")
+    if state.limits_trouble:
+        issues.append(state.limits_trouble)
     if state.trouble:
         issues.append(f"The broker refuses or is away: {state.trouble}")
     return issues

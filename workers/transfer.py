@@ -15,6 +15,8 @@ from typing import BinaryIO
 
 import httpx
 
+from workers.throttle import Throttle, ThrottledTransport
+
 logger = logging.getLogger(__name__)
 
 ATTEMPTS_MAX = 3
@@ -51,13 +53,14 @@ class _Temporary(Exception):
     """Worth another attempt."""
 
 
-def make_client() -> httpx.Client:
+def make_client(throttle: Throttle | None = None) -> httpx.Client:
     """Return the client that all downloads share; safe for threads."""
+    connections = httpx.Limits(max_connections=16, max_keepalive_connections=8)
     return httpx.Client(
         timeout=httpx.Timeout(SILENCE_SECONDS_MAX),
         follow_redirects=False,
         headers={"Accept-Encoding": "identity"},
-        limits=httpx.Limits(max_connections=16, max_keepalive_connections=8),
+        transport=ThrottledTransport(throttle or Throttle(), connections=connections),
     )
 
 

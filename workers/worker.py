@@ -19,9 +19,9 @@ from celery.worker import state
 from celery.worker.consumer import Consumer
 from kombu import Exchange, Queue
 
-from workers import config, identity, link
+from workers import config, identity, inbox, link
 from workers.config import Config, Home
-from workers.protocol import filebroker, routes
+from workers.protocol import filebroker
 from workers.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ def make_app(home: Home, *, poll_seconds: float | None = None) -> NodeApp:
     _configure(app, settings, poll_seconds)
     app.steps["worker"].add(RuntimeStep)
     app.steps["consumer"].add(ListeningStep)
-    for name in (routes.TASK_ANNOUNCE, routes.TASK_ASSIGN, routes.TASK_WITHDRAW):
+    for name in inbox.MESSAGES:
         _register(app, name)
     return app
 

@@ -6,6 +6,7 @@ EXPLANATIONS = {
     "already_submitted": "Your identity check waits for staff already; nothing to do.",
     "authentication_failed": "The key or session is not valid; make a new key or sign in again.",
     "bad_character": "The text holds a character that cannot be stored; leave it out.",
+    "bad_signature": "The request is not signed by this node's key, or the machine's clock is off.",
     "broker_unavailable": "Our message broker is away. Nothing was changed; try again soon.",
     "empty_dataset": "The data set holds no images; upload some first.",
     "expiry_passed": "The key's expiry lies in the past.",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import AllowAny
@@ -18,6 +18,7 @@ from portal.api import base, fields, idempotency, pagination
 from portal.api.authentication import signed_in
 from tasks import nodes, queries
 from tasks.models import Node, Replica
+from workers.protocol import signatures
 
 TOKEN_LENGTH_MAX = 200
 PUBLIC_KEY_LENGTH_MAX = 100
@@ -252,6 +253,36 @@ class RetireNode(_Steer):
     def post(self, request: Request, node_id: str) -> Response:
         """End the node for good; its broker access is revoked at once."""
         return self.steer(request, node_id, nodes.retire)
+
+
+class LeaveNode(base.OpenEndpoint):
+    """The machine's own way out: no login, its key signs."""
+
+    @extend_schema(
+        operation_id="nodes_leave",
+        request={"application/json": {"type": "object", "additionalProperties": True}},
+        parameters=[
+            OpenApiParameter(
+                signatures.HTTP_HEADER,
+                str,
+                OpenApiParameter.HEADER,
+                required=True,
+                description="Base64 of the Ed25519 signature over the body.",
+            )
+        ],
+        responses={204: None},
+        auth=[],
+    )
+    def post(self, request: Request, node_id: str) -> Response:
+        """Retire this machine for good at its own signed request; again changes nothing."""
+        nodes.leave(
+            node_id=node_id,
+            # As received: the signature is over the bytes, not over what they mean.
+            body=request._request.body,  # noqa: SLF001 -- DRF offers only the parsed body
+            signature=request.headers.get(signatures.HTTP_HEADER, ""),
+            now=timezone.now(),
+        )
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
 
 class NodeReplicas(base.Endpoint):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
@@ -10,6 +10,8 @@ from django import forms
 from portal import countries, keys
 from tasks import jobs
 from tasks.errors import Refused
+from workers.protocol import limits
+from workers.protocol.allowance import WINDOWS_MAX, Allowance, is_window
 
 #: Target error -> name, promise, and what it costs in nodes.
 QUALITIES = {
@@ -70,6 +72,106 @@ class OrderForm(forms.Form):
             target_error=self.cleaned_data["target_error"],
             score_threshold=self.cleaned_data["score_threshold"],
             max_price_minor=self.cleaned_data.get("max_price"),
+        )
+
+
+class LimitsForm(forms.Form):
+    """Limits of a node as its operator wishes them; empty fields limit nothing."""
+
+    cores = forms.IntegerField(
+        label="Pieces of work at one time", min_value=1, max_value=limits.SLOTS_MAX, required=False
+    )
+    memory_mib = forms.IntegerField(
+        label="Memory it may hold, MiB", min_value=256, max_value=2**20, required=False
+    )
+    memory_free_mib = forms.IntegerField(
+        label="Memory to leave free, MiB", min_value=1, max_value=2**20, required=False
+    )
+    cache_mib = forms.IntegerField(
+        label="Disk for models, MiB", min_value=64, max_value=2**20, required=False
+    )
+    bandwidth_kib = forms.IntegerField(
+        label="Download speed, KiB per second", min_value=16, max_value=2**20, required=False
+    )
+    celsius = forms.IntegerField(
+        label="Rest while hotter than, °C", min_value=30, max_value=110, required=False
+    )
+    only_when_idle = forms.BooleanField(label="Only while nobody uses it", required=False)
+    no_battery = forms.BooleanField(label="Not on battery", required=False)
+    no_metered = forms.BooleanField(label="Not on a metered network", required=False)
+    schedule = forms.CharField(
+        label="Hours, one span on each line",
+        help_text="Local time of the machine, for example <code>mon-fri 18:00-07:00</code>. "
+        "Empty: always.",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3}),
+    )
+    kinds = forms.MultipleChoiceField(
+        label="Only this work",
+        choices=[("detect", "Detection"), ("classify", "Classification"), ("train", "Training")],
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+    )
+    exclusive_programs = forms.CharField(
+        label="Rest while one of these programs runs",
+        help_text="Names with commas between, for example <code>steam, blender</code>.",
+        required=False,
+        max_length=500,
+    )
+
+    @classmethod
+    def of(cls, wishes: Mapping[str, Any]) -> LimitsForm:
+        """Return the form filled with what is wished now."""
+        known = Allowance(**wishes)
+        return cls(
+            initial={
+                **known.model_dump(),
+                "no_battery": not known.battery,
+                "no_metered": not known.metered,
+                "schedule": "\n".join(known.schedule),
+                "exclusive_programs": ", ".join(known.exclusive_programs),
+            }
+        )
+
+    def clean_schedule(self) -> list[str]:
+        spans = [line.strip().lower() for line in self.cleaned_data["schedule"].splitlines()]
+        spans = [span for span in spans if span]
+        for span in spans:
+            if not is_window(span):
+                raise forms.ValidationError(f"“{span}” is no span such as mon-fri 18:00-07:00.")
+        if len(spans) > WINDOWS_MAX:
+            raise forms.ValidationError(f"At most {WINDOWS_MAX} spans.")
+        return spans
+
+    def clean_exclusive_programs(self) -> list[str]:
+        names = [name.strip() for name in self.cleaned_data["exclusive_programs"].split(",")]
+        names = [name for name in names if name]
+        try:
+            return Allowance(exclusive_programs=names).exclusive_programs
+        except ValueError as exc:
+            raise forms.ValidationError(
+                "Names of at most 15 letters, digits and . _ + : -"
+            ) from exc
+
+    def wishes(self) -> Allowance:
+        """Return what was asked for; the form must be valid."""
+        asked = self.cleaned_data
+        numbers = (
+            "cores",
+            "memory_mib",
+            "memory_free_mib",
+            "cache_mib",
+            "bandwidth_kib",
+            "celsius",
+        )
+        return Allowance(
+            **{name: asked[name] for name in numbers},
+            only_when_idle=asked["only_when_idle"],
+            battery=not asked["no_battery"],
+            metered=not asked["no_metered"],
+            schedule=asked["schedule"],
+            kinds=asked["kinds"],
+            exclusive_programs=asked["exclusive_programs"],
         )
 
 

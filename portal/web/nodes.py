@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
@@ -15,11 +16,12 @@ from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from portal import access, kyc
-from portal.web import confirm, paging
+from portal.web import confirm, forms, paging
 from portal.web.requests import PageRequest
-from tasks import nodes, queries
+from tasks import nodes, outlook, queries
 from tasks.errors import Refused
 from tasks.models import Node
+from workers.protocol.allowance import Allowance, describe
 
 #: Entries of `hardware` that the page shows from the node's newest message instead.
 SHOWN_APART = frozenset({"numeric_class", "software_version"})
@@ -64,6 +66,7 @@ def wait(request: PageRequest) -> HttpResponse:
         "until": request.GET.get("until", ""),
         "is_expired": until is None or until < now,
         "is_online": view is not None and view.state == "online",
+        "outlook": outlook.of_node(found, now=now) if found else None,
     }
     return render(request, "nodes/_wait.html", context)
 
@@ -72,15 +75,50 @@ def wait(request: PageRequest) -> HttpResponse:
 def show(request: PageRequest, node_id: str) -> HttpResponse:
     """Show a node: what it does and why, its machine, its work and what each piece earned."""
     node = access.node(request.user, node_id)
+    return render(
+        request, "nodes/show.html", _page(request, node, forms.LimitsForm.of(node.wishes))
+    )
+
+
+@require_POST
+def limits(request: PageRequest, node_id: str) -> HttpResponse:
+    """Ask the node to keep to limits; its own file may be stricter still."""
+    node = access.node(request.user, node_id)
+    form = forms.LimitsForm(request.POST)
+    if not form.is_valid():
+        return render(request, "nodes/show.html", _page(request, node, form), status=422)
+    try:
+        nodes.set_wishes(node_id=node.pk, wishes=form.wishes())
+    except Refused as refused:
+        messages.error(request, refused.detail)
+    else:
+        messages.success(request, "Saved; the node has it within seconds while it is online.")
+    return redirect("node", node.pk)
+
+
+def _page(request: PageRequest, node: Node, form: forms.LimitsForm) -> dict[str, Any]:
+    """Return what the node's page shows."""
     page = paging.read(queries.replica_rows(node.pk), request)
     view = queries.node_view(node, now=timezone.now())
-    context = {
+    return {
+        "form": form,
+        "rests": [form["only_when_idle"], form["no_battery"], form["no_metered"]],
+        "allowed": _allowed(node),
+        "is_told": node.settings_seen >= node.settings_revision,
+        "outlook": outlook.of_node(node, now=timezone.now()),
         "node": view,
         "hardware": {key: value for key, value in view.hardware.items() if key not in SHOWN_APART},
         "page": page,
         "replicas": queries.replica_views(page.rows),
     }
-    return render(request, "nodes/show.html", context)
+
+
+def _allowed(node: Node) -> list[str]:
+    """Say in words what the machine's own file allows; empty when it limits nothing."""
+    return [
+        f"{name.replace('_', ' ')}: {words}"
+        for name, words in describe(Allowance(**node.profile.get("allowance", {})))
+    ]
 
 
 @require_POST

@@ -46,6 +46,7 @@ urlpatterns = [
     path("nodes/<str:node_id>/pause/", nodes.pause, name="node-pause"),
     path("nodes/<str:node_id>/resume/", nodes.resume, name="node-resume"),
     path("nodes/<str:node_id>/retire/", nodes.retire, name="node-retire"),
+    path("nodes/<str:node_id>/limits/", nodes.limits, name="node-limits"),
     path("work/<str:replica_id>/", work.show, name="work"),
     path("work/<str:replica_id>/<str:item_id>/image", work.image, name="work-image"),
     path("wallet/", wallet.show, name="wallet"),

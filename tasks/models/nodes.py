@@ -41,6 +41,14 @@ class Node(models.Model):
     #: ONNX Runtime version, provider, optimisation level and ISA: what numbers depend on.
     numeric_class = models.CharField(max_length=120, blank=True, default="")
     software_version = models.CharField(max_length=40, blank=True, default="")
+    #: Limits the operator set on the node's page (`Allowance`); the machine's file may be
+    #: stricter still.
+    wishes = models.JSONField(default=dict)
+    #: Counts changes of pause and wishes; the node names the newest it has.
+    settings_revision = models.PositiveIntegerField(default=0)
+    settings_seen = models.PositiveIntegerField(default=0)
+    #: What the machine's own file allows and how fast a slot is, from its last `Profile`.
+    profile = models.JSONField(default=dict)
     last_seen_at = models.DateTimeField(null=True)
     #: The node's own clock in its newest heartbeat; an older one is a replay.
     heartbeat_sent_at = models.DateTimeField(null=True)

@@ -366,16 +366,17 @@ def test_a_replayed_heartbeat_changes_nothing(sender):
         "9999-12-31T23:59:59-23:59",
     ],
 )
-def test_a_heartbeat_from_the_ends_of_time_changes_nothing(sender, sent_at):
+def test_a_heartbeat_from_the_ends_of_time_renews_nothing_and_is_shown(sender, sent_at):
     beat = heartbeat_of(sender)
     beat["sent_at"] = sent_at if isinstance(sent_at, str) else sent_at.isoformat()
     now_and_then = [sender.arrival("heartbeat", beat), sender.arrival("heartbeat", beat)]
-    before = work.everything()
+    before = list(Replica.objects.order_by("pk").values())
 
     outcome = arrivals.take(now_and_then, now=LATER)
 
     assert (outcome.taken, outcome.assigned) == (2, 0)
-    assert work.everything() == before
+    assert list(Replica.objects.order_by("pk").values()) == before
+    assert Node.objects.get(pk=sender.node.pk).reason == "clock_skew"
 
 
 def test_the_newest_of_two_heartbeats_wins_in_whatever_order_they_come(sender):
@@ -396,3 +397,21 @@ def test_dropped_content_never_reaches_a_log(sender, caplog):
 
     assert "swordfish" not in caplog.text
     assert "dropped 1 messages: invalid" in caplog.text
+
+
+def test_each_report_is_answered_by_a_receipt_whatever_became_of_it(
+    job, sender, django_capture_on_commit_callbacks
+):
+    replica = next(row for row in work.leased(job) if row.node == sender.node)
+    good = work.report_of(replica, work.FOUND)
+    strange = good.model_copy(update={"assignment": "77"})
+    broken = good.model_copy(update={"node": "node_other"})
+    found = [sender.arrival("report", each) for each in (good, good, strange, broken)]
+
+    with django_capture_on_commit_callbacks(execute=False) as callbacks:
+        arrivals.take(found, now=LATER)
+
+    (named,) = [each.keywords["reports"] for each in callbacks if "reports" in each.keywords]
+    assert {node: [name.assignment for name in names] for node, names in named.items()} == {
+        sender.node.pk: [str(replica.pk), str(replica.pk), "77"]
+    }

@@ -13,6 +13,7 @@ from tasks.reasons import ReplicaReason
 from tests import factories
 from tests.tasks import work
 from workers.protocol import messages
+from workers.protocol.allowance import Allowance
 
 LEASE = scheduling.LEASE
 SECOND = timedelta(seconds=1)
@@ -95,12 +96,14 @@ def test_a_replayed_heartbeat_changes_nothing(replica, now, age):
 
 
 @pytest.mark.parametrize("skew", [timedelta(seconds=601), timedelta(seconds=-601)])
-def test_a_heartbeat_with_a_wrong_clock_changes_nothing(replica, now, skew):
-    before = work.everything()
+def test_a_heartbeat_with_a_wrong_clock_is_shown_and_renews_nothing(replica, now, skew):
+    before = Replica.objects.values().get(pk=replica.pk)
 
-    assert renew(beat_of(replica, now + skew), now=now) == []
+    assert renew(beat_of(replica, now + skew, slots=9), now=now) == []
 
-    assert work.everything() == before
+    node = Node.objects.get(pk=replica.node_id)
+    assert (node.reason, node.last_seen_at, node.slots) == ("clock_skew", now, 1)
+    assert Replica.objects.values().get(pk=replica.pk) == before
 
 
 def test_a_heartbeat_of_an_unknown_node_changes_nothing(replica, now):
@@ -167,3 +170,60 @@ def test_ending_twice_frees_one_place(job, replica, now):
 
 def test_only_numbers_are_assignments():
     assert leases.replica_ids(["7", "", "seven", "-1", "9" * 19, "0_1"]) == [7]
+
+
+def renewed(beat, now, capture) -> list[dict]:
+    """Take a heartbeat and return the arguments of what it makes the platform say."""
+    with capture(execute=False) as callbacks, transaction.atomic():
+        leases.renew([beat], now=now)
+    return [callback.keywords for callback in callbacks]
+
+
+def test_a_heartbeat_that_names_what_is_no_longer_leased_is_answered(
+    replica, now, django_capture_on_commit_callbacks
+):
+    Replica.objects.filter(pk=replica.pk).update(state=Replica.State.LOST)
+
+    said = renewed(beat_of(replica, now), now, django_capture_on_commit_callbacks)
+
+    assert said == [{"replica_ids": [replica.pk]}]
+
+
+def test_a_heartbeat_that_names_leased_work_needs_no_answer(
+    replica, now, django_capture_on_commit_callbacks
+):
+    assert renewed(beat_of(replica, now), now, django_capture_on_commit_callbacks) == []
+
+
+def test_another_nodes_work_is_never_withdrawn_by_a_heartbeat(
+    job, now, django_capture_on_commit_callbacks
+):
+    mine, other = work.leased(job)
+    Replica.objects.filter(pk=other.pk).update(state=Replica.State.REPORTED)
+    beat = beat_of(mine, now, running=[str(other.pk), "9" * 18, "x"])
+
+    assert renewed(beat, now, django_capture_on_commit_callbacks) == []
+
+
+def test_a_node_behind_its_page_is_told_again(replica, now, django_capture_on_commit_callbacks):
+    Node.objects.filter(pk=replica.node_id).update(settings_revision=3)
+
+    behind = beat_of(replica, now, settings_revision=2)
+    said = renewed(behind, now, django_capture_on_commit_callbacks)
+    assert said == [{"node_ids": [replica.node_id]}]
+
+    level = beat_of(replica, now + SECOND, settings_revision=3)
+    assert renewed(level, now + SECOND, django_capture_on_commit_callbacks) == []
+    assert Node.objects.get(pk=replica.node_id).settings_seen == 3
+
+
+def test_a_profile_is_kept_until_the_next_one(replica, now):
+    profile = messages.Profile(allowance=Allowance(cores=2), images_per_second=8.5)
+
+    renew(beat_of(replica, now, profile=profile), now=now)
+    renew(beat_of(replica, now + SECOND), now=now)
+
+    assert Node.objects.get(pk=replica.node_id).profile == {
+        "allowance": {"cores": 2},
+        "images_per_second": 8.5,
+    }

@@ -139,13 +139,17 @@ def test_while_the_broker_is_away_nobody_is_enrolled_and_the_token_stays_good(to
 def test_a_node_is_paused_and_resumed(operator, now, django_capture_on_commit_callbacks):
     node = factories.make_node(operator)
 
-    paused = nodes.pause(node_id=node.pk, now=now)
+    with django_capture_on_commit_callbacks() as callbacks:
+        paused = nodes.pause(node_id=node.pk, now=now)
     assert (paused.state, paused.state_changed_at) == ("paused", now)
+    assert paused.settings_revision == 1
+    assert [callback.keywords["node_ids"] for callback in callbacks] == [[node.pk]]
 
     with django_capture_on_commit_callbacks() as callbacks:
         resumed = nodes.resume(node_id=node.pk, now=now)
-    assert resumed.state == "active"
-    assert [callback.keywords["name"] for callback in callbacks] == ["tasks.sweep"]
+    assert (resumed.state, resumed.settings_revision) == ("active", 2)
+    told, swept = (callback.keywords for callback in callbacks)
+    assert (told, swept["name"]) == ({"node_ids": [node.pk]}, "tasks.sweep")
 
 
 @pytest.mark.parametrize("remove", [nodes.retire, nodes.suspend])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.workers.node_process import Node, enroll, reason_of, start
 from tests.workers.platform_double import FileServer, Platform
 from workers.config import Home
 
@@ -28,3 +29,15 @@ def home(tmp_path) -> Home:
     folder = Home(tmp_path / "home")
     folder.make()
     return folder
+
+
+@pytest.fixture
+def own_node(home, platform, server) -> Iterator[Node]:
+    """A node for one test that stops or starves it."""
+    enroll(home, platform, server)
+    running = Node(home, platform, server, start(home))
+    platform.receive(lambda found: found.kind == "heartbeat" and not reason_of(found))
+    yield running
+    if running.process.poll() is None:
+        running.process.kill()
+    running.process.wait()

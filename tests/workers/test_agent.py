@@ -20,6 +20,7 @@ from workers import agent as agents
 from workers import assignments, events
 from workers.agent import Agent
 from workers.protocol import limits, messages
+from workers.protocol.allowance import Allowance
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -93,7 +94,7 @@ class TestAnnouncements:
         assert kinds(agent.step(announce(), now=NOW)) == ["SendAck", "Prepare"]
 
     def test_are_dropped_while_paused(self):
-        agent = make_agent(is_paused=True)
+        agent = make_agent(rest_reason="paused_locally")
 
         assert agent.step(announce(), now=NOW) == [events.Drop("announcement", "paused_locally")]
 
@@ -163,7 +164,7 @@ class TestAssignments:
         assert make_agent().step(event, now=NOW) == [events.Drop("assignment", "from_the_future")]
 
     def test_are_handed_back_while_paused(self):
-        agent = make_agent(is_paused=True)
+        agent = make_agent(rest_reason="paused_locally")
 
         (sent,) = agent.step(assign(), now=NOW)
 
@@ -224,7 +225,7 @@ class TestPausing:
         agent.step(first, now=NOW)
         agent.step(assign("2"), now=NOW)
 
-        heartbeat, returned = agent.step(events.PauseChanged(True), now=NOW)
+        heartbeat, returned = agent.step(events.PermissionChanged("paused_locally"), now=NOW)
 
         assert (beat(heartbeat).reason, beat(heartbeat).running) == ("paused_locally", ["1"])
         assert (report(returned).assignment, report(returned).status) == ("2", "handed_back")
@@ -232,9 +233,9 @@ class TestPausing:
         assert kinds(agent.step(finish(first), now=NOW)) == ["SendReport"]
 
     def test_ends_with_a_heartbeat_without_reason(self):
-        agent = make_agent(is_paused=True)
+        agent = make_agent(rest_reason="paused_locally")
 
-        (heartbeat,) = agent.step(events.PauseChanged(False), now=NOW)
+        (heartbeat,) = agent.step(events.PermissionChanged(""), now=NOW)
 
         assert beat(heartbeat).reason == ""
 
@@ -300,6 +301,8 @@ histories = st.lists(
             st.tuples(st.just("withdraw"), st.sampled_from(NAMES)),
             st.tuples(st.just("finish"), st.integers(0, 5)),
             st.tuples(st.just("pause"), st.booleans()),
+            st.tuples(st.just("rest"), st.sampled_from(["", "user_active", "battery"])),
+            st.tuples(st.just("allow"), st.integers(1, 3)),
             st.tuples(st.just("listen"), st.booleans()),
             st.tuples(st.just("announce")),
             st.tuples(st.just("tick")),
@@ -344,7 +347,8 @@ class Watcher:
                 key = (instruction.message.assignment, instruction.message.nonce)
                 self.reported[key] += instruction.message.reason != "expired"
                 assert self.reported[key] <= 1
-                assert instruction.message.assignment not in self.cancelled
+                key_is_ours = instruction.message.status == "handed_back"
+                assert key_is_ours or instruction.message.assignment not in self.cancelled
             case events.SendHeartbeat():
                 assert instruction.message.sent_at > self.beaten_at - SECOND
                 self.beaten_at = instruction.message.sent_at
@@ -352,6 +356,8 @@ class Watcher:
             case events.Cancel():
                 assert instruction.assignment in {each.assignment for each in self.running}
                 self.cancelled.add(instruction.assignment)
+                if not instruction.is_withdrawn:
+                    assert self.is_paused
             case events.SendAck():
                 assert not self.is_paused
 
@@ -363,13 +369,19 @@ class Watcher:
                 self.feed(withdraw(name, at=self.now))
             case ("finish", number) if self.running:
                 ended = self.running.pop(number % len(self.running))
-                if ended.assignment in self.cancelled:
-                    self.withdrawn.add((ended.assignment, ended.nonce))
+                key = (ended.assignment, ended.nonce)
+                if ended.assignment in self.cancelled and not self.reported[key]:
+                    self.withdrawn.add(key)
                 self.feed(finish(events.Assigned(ended)))
                 self.cancelled.discard(ended.assignment)
             case ("pause", is_paused):
                 self.is_paused = is_paused
-                self.feed(events.PauseChanged(is_paused))
+                self.feed(events.PermissionChanged("paused_locally" if is_paused else ""))
+            case ("rest", reason):
+                self.is_paused = bool(reason)
+                self.feed(events.PermissionChanged(reason))
+            case ("allow", slots):
+                self.feed(events.AllowanceChanged(min(slots, self.slots), None, 0, None))
             case ("listen", is_listening):
                 self.feed(events.ListeningChanged(is_listening))
             case ("announce",):
@@ -420,3 +432,149 @@ def test_the_memory_of_what_was_taken_is_bounded(monkeypatch):
 
     assert len(agent._seen) == 3
     assert agent.step(event, now=NOW) == [events.Drop("assignment", "replayed")]
+
+
+def rest(reason: str) -> events.PermissionChanged:
+    return events.PermissionChanged(reason)
+
+
+def allow(*, slots: int = 1, kinds=None, revision: int = 0, profile=None):
+    return events.AllowanceChanged(slots, kinds, revision, profile)
+
+
+def page(revision: int, *, node: str = NODE_ID, is_paused: bool = True) -> events.SettingsReceived:
+    return events.SettingsReceived(
+        messages.NodeSettings(
+            sent_at=NOW, node=node, revision=revision, is_paused=is_paused, wishes=Allowance()
+        )
+    )
+
+
+class TestResting:
+    def test_running_work_has_ten_seconds_and_is_then_handed_back(self):
+        agent = make_agent()
+        agent.step(assign(), now=NOW)
+
+        (beat,) = agent.step(rest("user_active"), now=NOW)
+        assert (beat.message.reason, beat.message.running) == ("user_active", ["1"])
+        assert agent.step(events.Ticked(), now=NOW + 9.9 * SECOND) == []
+        cancel, returned, beat = agent.step(events.Ticked(), now=NOW + 10 * SECOND)
+
+        assert cancel == events.Cancel("1", is_withdrawn=False)
+        assert (report(returned).status, report(returned).reason) == ("handed_back", "user_active")
+        assert beat.message.running == []
+        late = agent.step(finish(assign()), now=NOW + 11 * SECOND)
+        assert not any(isinstance(each, events.SendReport) for each in late)
+
+    def test_work_that_ends_within_the_grace_is_reported(self):
+        agent = make_agent()
+        agent.step(assign(), now=NOW)
+        agent.step(rest("battery"), now=NOW)
+
+        (sent,) = agent.step(finish(assign()), now=NOW + 5 * SECOND)
+
+        assert report(sent).reason == "x"
+        assert agent.step(events.Ticked(), now=NOW + 10 * SECOND) == []
+
+    def test_a_cause_that_is_gone_within_the_grace_costs_nothing(self):
+        agent = make_agent()
+        agent.step(assign(), now=NOW)
+        agent.step(rest("battery"), now=NOW)
+        agent.step(rest(""), now=NOW + 5 * SECOND)
+
+        assert agent.step(events.Ticked(), now=NOW + 10 * SECOND) == []
+        assert agent.held == ["1"]
+
+    def test_another_cause_does_not_prolong_the_grace(self):
+        agent = make_agent()
+        agent.step(assign(), now=NOW)
+        agent.step(rest("battery"), now=NOW)
+        agent.step(rest("too_hot"), now=NOW + 8 * SECOND)
+
+        handed = agent.step(events.Ticked(), now=NOW + 10 * SECOND)
+
+        assert report(handed[1]).reason == "too_hot"
+
+    @pytest.mark.parametrize("reason", ["paused_locally", "paused_on_page"])
+    def test_a_pause_lets_running_work_end_in_its_own_time(self, reason):
+        agent = make_agent()
+        agent.step(assign(), now=NOW)
+        agent.step(rest(reason), now=NOW)
+
+        later = agent.step(events.Ticked(), now=NOW + 60 * SECOND)
+
+        assert [type(each) for each in later] == [events.SendHeartbeat]
+        assert agent.held == ["1"]
+
+    def test_after_sleep_the_first_tick_asks_whether_the_work_is_still_wanted(self):
+        agent = make_agent()
+        agent.step(assign(), now=NOW)
+        awake = NOW + timedelta(hours=3)
+
+        (beat,) = agent.step(events.Ticked(), now=awake)
+        assert (beat.message.running, beat.message.sent_at) == (["1"], awake)
+
+        assert agent.step(withdraw("1", at=awake), now=awake) == [events.Cancel("1")]
+
+
+class TestAllowance:
+    def test_fewer_slots_start_less_and_more_start_what_waits(self):
+        agent = make_agent(slots=2)
+        agent.step(allow(slots=1), now=NOW)
+        agent.step(assign("1"), now=NOW)
+        assert agent.step(assign("2"), now=NOW) == []
+
+        started, beat = agent.step(allow(slots=2), now=NOW)
+
+        assert started.assignment.assignment == "2"
+        assert beat.message.slots == 2
+
+    def test_an_unwanted_kind_is_neither_acknowledged_nor_computed(self):
+        agent = make_agent()
+        agent.step(allow(kinds=frozenset({"train"})), now=NOW)
+
+        assert agent.step(announce(), now=NOW) == [events.Drop("announcement", "kind_not_allowed")]
+        (sent,) = agent.step(assign(), now=NOW)
+
+        assert (report(sent).status, report(sent).reason) == ("handed_back", "kind_not_allowed")
+
+    def test_no_kind_at_all_is_a_reason(self):
+        agent = make_agent()
+
+        (beat,) = agent.step(allow(kinds=frozenset()), now=NOW)
+
+        assert beat.message.reason == "kinds_excluded"
+
+    def test_the_profile_goes_with_the_first_heartbeat_and_then_seldom(self):
+        agent = make_agent()
+        profile = messages.Profile(allowance=Allowance(cores=2), images_per_second=8.5)
+        beats = agent.step(allow(profile=profile), now=NOW)
+        for number in range(1, agents.PROFILE_EVERY + 2):
+            beats += agent.step(events.Ticked(), now=NOW + number * timedelta(minutes=5))
+
+        told = [beat.message.profile for beat in beats]
+        assert told == [profile, *[None] * agents.PROFILE_EVERY, profile]
+
+
+class TestPage:
+    def test_new_settings_are_kept_and_older_ones_are_a_replay(self):
+        agent = make_agent()
+        assert agent.step(page(2), now=NOW) == [events.KeepSettings(page(2).settings)]
+        agent.step(allow(revision=2), now=NOW)
+
+        assert agent.step(page(1), now=NOW) == [events.Drop("settings", "replayed")]
+        (beat,) = agent.step(page(2), now=NOW)
+        assert beat.message.settings_revision == 2
+
+    def test_another_nodes_settings_and_receipts_are_refused(self):
+        agent = make_agent()
+        receipt = messages.Receipt(sent_at=NOW, node="n_other", reports=[])
+
+        assert agent.step(page(1, node="n_other"), now=NOW) == [events.Drop("settings", "foreign")]
+        assert agent.step(events.Receipted(receipt), now=NOW) == [events.Drop("receipt", "foreign")]
+
+    def test_a_receipt_lets_the_stored_report_go(self):
+        name = messages.ReportName(assignment="1", nonce="a" * 32)
+        receipt = messages.Receipt(sent_at=NOW, node=NODE_ID, reports=[name])
+
+        assert make_agent().step(events.Receipted(receipt), now=NOW) == [events.Forget((name,))]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from workers import config
 from workers.config import BrokerLogin, Config, Home
+
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
 
 def make_config(**changes) -> Config:
@@ -82,10 +85,24 @@ def test_a_failed_write_leaves_the_old_file(home, monkeypatch):
 def test_pausing_twice_and_resuming_twice_is_fine(home):
     config.pause(home)
     config.pause(home)
-    assert config.is_paused(home)
+    assert config.is_paused(home, now=NOW)
     config.resume(home)
     config.resume(home)
-    assert not config.is_paused(home)
+    assert not config.is_paused(home, now=NOW)
+
+
+def test_a_pause_with_an_end_is_over_by_itself(home):
+    config.pause(home, until=NOW + timedelta(hours=2))
+
+    assert config.is_paused(home, now=NOW + timedelta(minutes=119))
+    assert not config.is_paused(home, now=NOW + timedelta(hours=2))
+
+
+def test_an_unreadable_pause_has_no_end(home):
+    config.pause(home)
+    home.pause_file.write_text("2026-11-25T14:00 or so")
+
+    assert config.is_paused(home, now=NOW + timedelta(days=9))
 
 
 @pytest.mark.parametrize(

@@ -62,13 +62,17 @@ def make_report(assignment: str = "1") -> messages.Report:
     )
 
 
+def receipt_of(report: messages.Report) -> messages.ReportName:
+    return messages.ReportName(assignment=report.assignment, nonce=report.nonce)
+
+
 def make_heartbeat(second: int) -> messages.Heartbeat:
     return messages.Heartbeat(
         sent_at=NOW.replace(second=second), node=NODE_ID, running=[], slots=1, cached_models=[]
     )
 
 
-def test_a_confirmed_report_leaves_the_outbox(platform, make_link, outbox):
+def test_a_confirmed_report_stays_in_the_outbox_until_the_receipt(platform, make_link, outbox):
     platform.node_keys[NODE_ID] = signatures.public_text(KEY)
     link = make_link(lambda: links.connect(login(platform.broker_url)))
     link.start()
@@ -79,8 +83,35 @@ def test_a_confirmed_report_leaves_the_outbox(platform, make_link, outbox):
     assert found.report == make_report()
     assert (found.sender, found.properties["user_id"]) == (NODE_ID, f"node-{NODE_ID}")
     assert link.flush(5)
+    assert len(outbox.pending()) == 1
+    link.forget([receipt_of(make_report())])
     assert outbox.pending() == []
     assert (link.contact_at, link.trouble) == (NOW, "")
+
+
+def test_a_report_without_a_receipt_is_sent_again(platform, make_link, outbox, monkeypatch):
+    monkeypatch.setattr(links, "RESEND_SECONDS", 0.1)
+    monkeypatch.setattr(links, "RECEIPT_SECONDS", 0.2)
+    monkeypatch.setattr(links, "BROKER_HEARTBEAT_SECONDS", 0.2)
+    link = make_link(lambda: links.connect(login(platform.broker_url)))
+    link.start()
+
+    link.send_report(make_report())
+
+    for _ in range(2):
+        assert platform.receive(lambda found: found.kind == "report").report == make_report()
+    link.forget([receipt_of(make_report())])
+    assert outbox.pending() == []
+
+
+def test_a_receipt_removes_only_what_it_names(make_link, outbox):
+    for number in range(2):
+        outbox.put(make_report(str(number)))
+    link = make_link(lambda: None)
+
+    link.forget([receipt_of(make_report("1")), receipt_of(make_report("7"))])
+
+    assert outbox.pending() == [outbox.path_of(make_report("0"))]
 
 
 def test_a_report_is_on_disk_before_it_is_published(make_link, outbox, platform):
@@ -109,7 +140,7 @@ def test_a_report_waits_for_a_broker_that_is_away(platform, make_link, outbox):
     assert tried.wait(5)
     assert platform.receive(lambda found: found.kind == "report").report == make_report()
     assert link.flush(5)
-    assert outbox.pending() == []
+    assert link.trouble == ""
 
 
 def test_a_report_survives_a_broker_that_refuses(tmp_path, make_link, outbox):
@@ -128,7 +159,7 @@ def test_a_report_survives_a_broker_that_refuses(tmp_path, make_link, outbox):
     assert link.contact_at is None
     assert len(outbox.pending()) == 1
     Exchange("ingress", type="topic")(links.connect(login(url)).default_channel).declare()
-    assert _is_true(lambda: outbox.pending() == [])
+    assert _is_true(lambda: link.contact_at is not None)
     assert (link.trouble, link.contact_at) == ("", NOW)
 
 

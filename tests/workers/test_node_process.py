@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import signal
@@ -12,100 +11,40 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kombu import Exchange
 
-from tests.workers import models
+from tests.workers.node_process import (
+    MODEL,
+    PICTURE,
+    ROOT,
+    Node,
+    end,
+    enroll,
+    is_report_of,
+    reason_of,
+    receipt,
+    settings,
+    start,
+    wait_until,
+)
 from tests.workers.platform_double import (
     NODE_ID,
     FileServer,
     Platform,
-    Received,
     Served,
     make_announcement,
-    make_assignment,
     make_input,
     make_reference,
 )
-from workers import cli, config, identity, status
+from workers import cli, config, status
 from workers.config import Home
 from workers.protocol import digests, messages, routes, signatures
 
 ASSIGN = Exchange("assign", type="direct")
-ROOT = Path(__file__).parents[2]
-MODEL = models.make_detector()
-PICTURE = models.make_picture()
-
-
-@dataclasses.dataclass
-class Node:
-    """A running node and all around it."""
-
-    home: Home
-    platform: Platform
-    server: FileServer
-    process: subprocess.Popen[bytes]
-
-    @property
-    def model(self) -> messages.ModelReference:
-        return make_reference(MODEL, f"{self.server.url}/model")
-
-    def picture(self, **changes: object) -> messages.Input:
-        return make_input(PICTURE, f"{self.server.url}/picture", **changes)
-
-    def assignment(self, **changes: object) -> messages.Assignment:
-        return make_assignment(**({"model": self.model, "inputs": [self.picture()]} | changes))
-
-    def refused(self) -> dict[str, int]:
-        state = status.read(self.home)
-        return {} if state is None else state.refused
-
-    def ask(self, *arguments: str) -> int:
-        return cli.main(["--home", str(self.home.root), *arguments])
-
-
-def _start(home: Home, *arguments: str) -> subprocess.Popen[bytes]:
-    environment = {name: value for name, value in os.environ.items() if "DJANGO" not in name}
-    with (home.root / "log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "workers", "--home", str(home.root), "run", *arguments],
-            cwd=ROOT,
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
-
-
-def _enroll(home: Home, platform: Platform, server: FileServer, **changes: object) -> None:
-    platform.add_node(NODE_ID)
-    server.serve("/model", Served(MODEL))
-    server.serve("/picture", Served(PICTURE))
-    built_in = {
-        "digest": digests.digest(MODEL),
-        "size_bytes": len(MODEL),
-        "url": f"{server.url}/model",
-    }
-    answer = platform.enrollment(NODE_ID, models=[built_in], **changes)
-    server.serve(routes.ENROLL_PATH, Served(answer, 201))
-    code = cli.main(
-        ["--home", str(home.root), "enroll", "--portal", server.url, "--token", "t", "--name", "x"]
-    )
-    assert code == 0
-    key = identity.load_key(home.key_file)
-    platform.node_keys[NODE_ID] = signatures.public_text(key)
-
-
-def _end(process: subprocess.Popen[bytes]) -> int:
-    process.terminate()
-    try:
-        return process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        raise
+STRANGER = Ed25519PrivateKey.generate()
 
 
 @pytest.fixture(scope="module")
@@ -115,32 +54,16 @@ def node(tmp_path_factory) -> Iterator[Node]:
     home = Home(folder / "home")
     platform = Platform(folder / "broker")
     with FileServer().running() as server:
-        _enroll(home, platform, server)
-        process = _start(home)
+        enroll(home, platform, server)
+        process = start(home)
         running = Node(home, platform, server, process)
         try:
-            platform.receive(lambda found: found.kind == "heartbeat" and not _reason(found))
+            platform.receive(lambda found: found.kind == "heartbeat" and not reason_of(found))
             yield running
         finally:
-            code = _end(process)
+            code = end(process)
             platform.close()
     assert code == 0
-
-
-def _reason(found: Received) -> str:
-    return found.heartbeat.reason
-
-
-def _is_report_of(assignment: messages.Assignment):
-    return lambda found: found.kind == "report" and found.report.assignment == assignment.assignment
-
-
-def _await(is_true, *, seconds_max: float = 20) -> None:
-    deadline = time.monotonic() + seconds_max
-    pause = threading.Event()
-    while not is_true():
-        assert time.monotonic() < deadline
-        pause.wait(0.05)
 
 
 @pytest.mark.slow
@@ -167,7 +90,7 @@ class TestHonest:
 
         begun = node.platform.receive(lambda found: found.kind == "heartbeat")
         assert begun.heartbeat.running == [assignment.assignment]
-        report = node.platform.receive(_is_report_of(assignment)).report
+        report = node.platform.receive(is_report_of(assignment)).report
         assert (report.status, report.reason, report.nonce) == ("done", "", assignment.nonce)
         assert [answer.position for answer in report.answers] == [0, 1]
         assert [(answer.width, answer.height) for answer in report.answers] == [(200, 100)] * 2
@@ -178,19 +101,28 @@ class TestHonest:
         ]
         assert report.numeric_class.startswith("ort-")
 
-    def test_a_confirmed_report_leaves_the_outbox(self, node):
+    def test_a_report_is_kept_until_the_platforms_receipt(self, node):
         assignment = node.assignment()
 
         node.platform.send(routes.TASK_ASSIGN, assignment)
 
-        node.platform.receive(_is_report_of(assignment))
-        _await(lambda: list(node.home.outbox_folder.iterdir()) == [])
+        node.platform.receive(is_report_of(assignment))
+        file = node.home.outbox_folder / f"{assignment.assignment}.{assignment.nonce}.json"
+        assert file.exists()
+        node.platform.send(routes.TASK_RECEIPT, receipt(assignment, node="n_other"))
+        node.platform.send(routes.TASK_RECEIPT, receipt(assignment), key=STRANGER)
+        wait_until(lambda: node.refused().get("bad_signature", 0) > 0)
+        assert file.exists()
+        node.platform.send(routes.TASK_RECEIPT, receipt(assignment))
+        wait_until(lambda: not file.exists())
 
     def test_status_is_healthy_and_says_what_was_done(self, node, capsys):
         assignment = node.assignment()
         node.platform.send(routes.TASK_ASSIGN, assignment)
-        node.platform.receive(_is_report_of(assignment))
-        _await(lambda: (state := status.read(node.home)) and state.done and not state.assignments)
+        node.platform.receive(is_report_of(assignment))
+        wait_until(
+            lambda: (state := status.read(node.home)) and state.done and not state.assignments
+        )
 
         code = node.ask("status", "--json")
 
@@ -199,6 +131,22 @@ class TestHonest:
         assert shown["state"]["pid"] == node.process.pid
         assert shown["state"]["node_id"] == NODE_ID
 
+    def test_a_pause_on_the_page_is_obeyed_within_seconds_and_survives_as_a_file(self, node):
+        sent_at = time.monotonic()
+        node.platform.send(routes.TASK_SETTINGS, settings(1, is_paused=True))
+
+        beat = node.platform.receive(
+            lambda found: found.kind == "heartbeat" and reason_of(found) == "paused_on_page"
+        ).heartbeat
+        assert time.monotonic() - sent_at < 10
+        assert beat.settings_revision == 1
+        assert json.loads(node.home.settings_file.read_text())["is_paused"] is True
+        node.platform.send(routes.TASK_SETTINGS, settings(2, is_paused=False))
+        node.platform.receive(lambda found: found.kind == "heartbeat" and not reason_of(found))
+        replayed = node.refused().get("replayed", 0)
+        node.platform.send(routes.TASK_SETTINGS, settings(1, is_paused=True))
+        wait_until(lambda: node.refused().get("replayed", 0) == replayed + 1)
+
     def test_a_second_process_for_the_same_home_is_refused(self, node, capsys):
         assert node.ask("run") == 1
         assert "is running already" in capsys.readouterr().err
@@ -206,7 +154,7 @@ class TestHonest:
     def test_a_paused_node_hands_back_and_does_not_ack_until_resumed(self, node):
         node.ask("pause")
         node.platform.receive(
-            lambda found: found.kind == "heartbeat" and _reason(found) == "paused_locally"
+            lambda found: found.kind == "heartbeat" and reason_of(found) == "paused_locally"
         )
         refused = node.refused().get("paused_locally", 0)
         assignment = node.assignment()
@@ -214,15 +162,15 @@ class TestHonest:
         node.platform.announce(make_announcement(digests.digest(MODEL)))
         node.platform.send(routes.TASK_ASSIGN, assignment)
 
-        report = node.platform.receive(_is_report_of(assignment)).report
+        report = node.platform.receive(is_report_of(assignment)).report
         assert (report.status, report.reason, report.answers) == (
             "handed_back",
             "paused_locally",
             [],
         )
-        _await(lambda: node.refused().get("paused_locally", 0) == refused + 1)
+        wait_until(lambda: node.refused().get("paused_locally", 0) == refused + 1)
         node.ask("resume")
-        node.platform.receive(lambda found: found.kind == "heartbeat" and not _reason(found))
+        node.platform.receive(lambda found: found.kind == "heartbeat" and not reason_of(found))
 
 
 @pytest.mark.slow
@@ -230,7 +178,7 @@ class TestHostile:
     def _send_refused(self, node, reason, assignment, **hostile):
         before = node.refused().get(reason, 0)
         node.platform.send(routes.TASK_ASSIGN, assignment, **hostile)
-        _await(lambda: node.refused().get(reason, 0) == before + 1)
+        wait_until(lambda: node.refused().get(reason, 0) == before + 1)
 
     def _assert_answers_next(self, node):
         """Show that nothing was computed or reported for what came before."""
@@ -269,7 +217,7 @@ class TestHostile:
     def test_a_replay_is_refused(self, node):
         assignment = node.assignment()
         node.platform.send(routes.TASK_ASSIGN, assignment)
-        node.platform.receive(_is_report_of(assignment))
+        node.platform.receive(is_report_of(assignment))
         self._send_refused(node, "replayed", assignment)
         self._assert_answers_next(node)
 
@@ -284,7 +232,7 @@ class TestHostile:
 
         node.platform.send(routes.TASK_ASSIGN, assignment)
 
-        report = node.platform.receive(_is_report_of(assignment)).report
+        report = node.platform.receive(is_report_of(assignment)).report
         assert (report.status, report.reason, report.answers) == ("failed", "expired", [])
 
     @pytest.mark.parametrize(
@@ -300,7 +248,7 @@ class TestHostile:
 
         node.platform.send(routes.TASK_ASSIGN, assignment)
 
-        report = node.platform.receive(_is_report_of(assignment)).report
+        report = node.platform.receive(is_report_of(assignment)).report
         assert (report.status, report.reason, report.answers) == ("failed", reason, [])
 
     def test_poison_is_reported_and_the_next_picture_computed(self, node):
@@ -310,7 +258,7 @@ class TestHostile:
 
         node.platform.send(routes.TASK_ASSIGN, assignment)
 
-        report = node.platform.receive(_is_report_of(assignment)).report
+        report = node.platform.receive(is_report_of(assignment)).report
         assert (report.status, report.reason) == ("failed", "unreadable_input")
         self._assert_answers_next(node)
 
@@ -321,20 +269,8 @@ class TestHostile:
 
         node.platform.send(routes.TASK_ASSIGN, assignment)
 
-        report = node.platform.receive(_is_report_of(assignment)).report
+        report = node.platform.receive(is_report_of(assignment)).report
         assert (report.status, report.reason) == ("failed", "model_unusable")
-
-
-@pytest.fixture
-def own_node(home, platform, server) -> Iterator[Node]:
-    """A node for one test that stops or starves it."""
-    _enroll(home, platform, server)
-    running = Node(home, platform, server, _start(home))
-    platform.receive(lambda found: found.kind == "heartbeat" and not _reason(found))
-    yield running
-    if running.process.poll() is None:
-        running.process.kill()
-    running.process.wait()
 
 
 @pytest.mark.slow
@@ -354,10 +290,10 @@ class TestEnding:
         own_node.process.send_signal(signal.SIGINT)
 
         own_node.platform.receive(
-            lambda found: found.kind == "heartbeat" and _reason(found) == "offline"
+            lambda found: found.kind == "heartbeat" and reason_of(found) == "offline"
         )
         gate.set()
-        report = own_node.platform.receive(_is_report_of(assignment)).report
+        report = own_node.platform.receive(is_report_of(assignment)).report
         assert report.status == "done"
         assert own_node.process.wait(20) == 0
         state = status.read(own_node.home)
@@ -368,7 +304,7 @@ class TestEnding:
         _, gate = self._compute_slowly(own_node)
         own_node.process.send_signal(signal.SIGTERM)
         own_node.platform.receive(
-            lambda found: found.kind == "heartbeat" and _reason(found) == "offline"
+            lambda found: found.kind == "heartbeat" and reason_of(found) == "offline"
         )
 
         own_node.process.send_signal(signal.SIGTERM)
@@ -384,7 +320,7 @@ class TestEnding:
 
         own_node.platform.receive(lambda found: found.kind == "ack")
         gate.set()
-        own_node.platform.receive(_is_report_of(assignment))
+        own_node.platform.receive(is_report_of(assignment))
 
     def test_withdrawn_work_stops_without_a_report(self, own_node):
         assignment, gate = self._compute_slowly(own_node)
@@ -394,7 +330,7 @@ class TestEnding:
 
         own_node.platform.send(routes.TASK_WITHDRAW, withdrawal)
 
-        _await(lambda: (state := status.read(own_node.home)) and state.withdrawn == 1)
+        wait_until(lambda: (state := status.read(own_node.home)) and state.withdrawn == 1)
         gate.set()
         honest = own_node.assignment()
         own_node.platform.send(routes.TASK_ASSIGN, honest)
@@ -411,7 +347,7 @@ class TestEnding:
         assert "ended unexpectedly" in capsys.readouterr().out
 
     def test_an_unconfirmed_report_of_an_earlier_run_is_sent_at_the_start(self, own_node):
-        assert _end(own_node.process) == 0
+        assert end(own_node.process) == 0
         left = messages.Report(
             sent_at=datetime.now(UTC),
             node=NODE_ID,
@@ -424,14 +360,14 @@ class TestEnding:
         file = own_node.home.outbox_folder / f"77.{'a' * 32}.json"
         config.write_atomically(file, left.model_dump_json().encode())
 
-        own_node.process = _start(own_node.home)
+        own_node.process = start(own_node.home)
 
         found = own_node.platform.receive(lambda found: found.kind == "report")
         assert found.report == left
-        _await(lambda: not file.exists())
+        assert file.exists()
 
     def test_celerys_own_command_runs_the_node_too(self, own_node):
-        assert _end(own_node.process) == 0
+        assert end(own_node.process) == 0
         environment = os.environ | {config.HOME_VARIABLE: str(own_node.home.root)}
         # Celery's own command takes this variable over what the app says.
         environment.pop("BROKER_URL", None)
@@ -447,5 +383,5 @@ class TestEnding:
 
         own_node.platform.send(routes.TASK_ASSIGN, assignment)
 
-        assert own_node.platform.receive(_is_report_of(assignment)).report.status == "done"
-        assert _end(own_node.process) == 0
+        assert own_node.platform.receive(is_report_of(assignment)).report.status == "done"
+        assert end(own_node.process) == 0

@@ -13,6 +13,8 @@ CHUNK_ITEMS_MAX = 16
 DETECTIONS_MAX = 100
 #: Running assignments named in one heartbeat.
 RUNNING_MAX = 64
+#: Reports named in one receipt.
+RECEIPT_REPORTS_MAX = 200
 #: Slots a node may offer.
 SLOTS_MAX = 32
 #: Models a heartbeat may list as cached.

@@ -1,7 +1,7 @@
 """The messages between platform and node, strict and versioned.
 
-From the platform: `Announcement`, `Assignment`, `Withdrawal` (Celery messages whose only
-arguments are the JSON text and its signature). From a node: `AckMessage`, `Report`,
+From the platform: `Announcement`, `Assignment`, `Withdrawal`, `NodeSettings`, `Receipt`
+(Celery messages whose only arguments are the JSON text and its signature). From a node: `AckMessage`, `Report`,
 `Heartbeat` (plain JSON bodies, signature in a header). Unknown fields, numbers as text,
 NaN and infinities are refused.
 """
@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from workers.protocol import limits
+from workers.protocol.allowance import Allowance
 
 VERSION = 1
 
@@ -98,6 +99,55 @@ class Withdrawal(Message):
     assignments: Annotated[list[Identifier], Field(max_length=limits.RUNNING_MAX)]
 
 
+class NodeSettings(Message):
+    """What the node's page asks for; the node keeps the newest revision.
+
+    Sent when the page changed, and again while heartbeats name an older revision.
+    """
+
+    kind: Literal["settings"] = "settings"
+    node: Identifier
+    revision: Annotated[int, Field(ge=0, lt=2**31)]
+    is_paused: bool
+    #: Made stricter by these; never looser than the node's own file.
+    wishes: Allowance
+
+
+class ReportName(BaseModel):
+    """Which report: an assignment is reported under one nonce."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    assignment: Identifier
+    nonce: Nonce
+
+
+class Receipt(Message):
+    """The platform has dealt with these reports, taken or refused; forget them."""
+
+    kind: Literal["receipt"] = "receipt"
+    node: Identifier
+    reports: Annotated[list[ReportName], Field(max_length=limits.RECEIPT_REPORTS_MAX)]
+
+
+class Profile(BaseModel):
+    """What rarely changes about a node; sent at its start and now and then."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    #: What the file on the machine allows.
+    allowance: Allowance
+    #: Pictures a second that one slot computes, by the node's own measure; for showing only.
+    images_per_second: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
+
+
+class Leave(Message):
+    """The node's owner wants it gone for good; posted to the portal, signed by its key."""
+
+    kind: Literal["leave"] = "leave"
+    node: Identifier
+
+
 class AckMessage(Message):
     """The node takes part in the job."""
 
@@ -147,3 +197,6 @@ class Heartbeat(Message):
     cached_models: Annotated[list[Digest], Field(max_length=limits.CACHED_MODELS_MAX)]
     numeric_class: Short = ""
     software_version: Short = ""
+    #: The newest revision of `NodeSettings` this node has.
+    settings_revision: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    profile: Profile | None = None

@@ -6,11 +6,19 @@ from __future__ import annotations
 TASK_ANNOUNCE = "node.announce"
 TASK_ASSIGN = "node.assign"
 TASK_WITHDRAW = "node.withdraw"
+TASK_SETTINGS = "node.settings"
+TASK_RECEIPT = "node.receipt"
 
 #: Kinds of message a node publishes; the routing key is `<kind>.<node id>`.
 KINDS = ("ack", "report", "heartbeat")
 
 ENROLL_PATH = "/api/v1/nodes/"
+LIVE_PATH = "/api/v1/health/live"
+
+
+def leave_path(node_id: str) -> str:
+    """Return where a node says that it leaves for good."""
+    return f"/api/v1/nodes/{node_id}/leave/"
 
 
 def node_queue_name(node_id: str) -> str:

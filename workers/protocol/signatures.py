@@ -22,6 +22,8 @@ DOMAIN = b"nodefolk-message-v1\n"
 SIGNATURE_LENGTH = 88
 #: The AMQP header that carries a node's signature.
 HEADER = "signature"
+#: The HTTP header that carries it when a node speaks to the portal.
+HTTP_HEADER = "X-Nodefolk-Signature"
 
 
 class BadSignature(Exception):

@@ -28,6 +28,9 @@ from portal.demo import cast, sample, stack
 from tasks import broker
 from tasks import invariants as work_invariants
 from tasks.models import Node, Replica
+from workers import control
+from workers.config import Home
+from workers.protocol.allowance import Allowance
 
 PREPARED = "NODEFOLK_DEMO_PREPARED"
 NODES_MAX = 64
@@ -185,6 +188,8 @@ def _enroll_missing(running: stack.Stack, logins: dict[str, cast.Login], *, node
         home = running.node_home(number)
         if _is_enrolled(home):
             continue
+        # Without a limit: on a laptop's battery the demo's nodes would rest.
+        control.write_limits(Home(home), Allowance())
         login = logins["operator" if number == 1 else f"operator-{number}"]
         with sample.session(url=running.url, api_key=login.api_key) as api:
             token = api.post("nodes/enrollments/").raise_for_status().json()["token"]

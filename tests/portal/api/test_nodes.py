@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from tasks.models import EnrollmentToken, Node
 from tests import factories
 from tests.portal.api import calls
-from workers.protocol import signatures
+from workers.protocol import messages, signatures
 
 HARDWARE = {"cores": 4, "memory_bytes": 8 * 2**30, "system": "Linux"}
 
@@ -185,3 +186,28 @@ def test_work_is_listed_with_verdict_and_reward(operator_api, operator, client_u
 
 def test_the_list_needs_a_login_though_enrolling_does_not(machine):
     calls.refused(calls.get(machine, "nodes/"), 401, "not_authenticated")
+
+
+def leave(machine, node, key, **changes):
+    body = messages.Leave(sent_at=timezone.now(), node=node.pk, **changes).model_dump_json()
+    headers = {"X_Nodefolk_Signature": signatures.sign(body.encode(), key=key)}
+    return calls.post(machine, f"nodes/{node.pk}/leave/", body, **headers)
+
+
+def test_a_machine_leaves_by_its_own_key_and_no_login(machine, operator):
+    key = factories.make_key()
+    node = factories.make_node(operator, key=key)
+
+    for _ in range(2):
+        assert leave(machine, node, key).status_code == 204
+
+    assert Node.objects.get(pk=node.pk).state == "retired"
+
+
+def test_another_key_makes_nobody_leave(machine, operator):
+    node = factories.make_node(operator)
+
+    calls.refused(leave(machine, node, factories.make_key()), 403, "bad_signature")
+    calls.refused(calls.post(machine, f"nodes/{node.pk}/leave/", {}), 403, "bad_signature")
+
+    assert Node.objects.get(pk=node.pk).state == "active"

@@ -21,7 +21,7 @@ def test_a_token_is_shown_once_with_the_commands(as_operator):
     answer = as_operator.post("/nodes/new/")
     page = answer.content.decode()
 
-    token = re.search(r"--token (nfe_\S+)<", page)[1]
+    token = re.search(r"--token (nfe_\S+) ", page)[1]
     assert EnrollmentToken.objects.count() == 1
     assert token not in as_operator.get("/nodes/new/").content.decode()
     assert "nodefolk-node run" in page
@@ -58,12 +58,19 @@ def test_the_page_waits_until_the_node_has_come_and_is_awake(as_operator, operat
     joined = as_operator.get(path, query)
     Node.objects.filter(pk=node.pk).update(last_seen_at=timezone.now())
     awake = as_operator.get(path, query)
+    Node.objects.filter(pk=node.pk).update(profile={"images_per_second": 8.0}, slots=2)
+    measured = as_operator.get(path, query)
 
     assert b"Waiting for your node" in before.content
     assert b"attic has joined" in joined.content
     assert b"hx-trigger" in joined.content
     assert b"attic is here and ready" in awake.content
-    assert b"hx-trigger" not in awake.content
+    assert b"tone-good" in awake.content
+    assert b"hx-trigger" in awake.content
+    assert b"8.0 pictures a second" in measured.content
+    # 8 pictures x 2 slots x 3600 s x 0.005
+    assert b"288" in measured.content
+    assert b"hx-trigger" not in measured.content
 
 
 def test_waiting_for_nonsense_has_ended(as_operator):
@@ -160,3 +167,75 @@ def test_no_page_of_an_operator_names_the_client(client_user, operator):
 
     for path in ("/", "/nodes/", f"/nodes/{node.pk}/", "/wallet/"):
         assert client_user.email not in browser.get(path).content.decode()
+
+
+LIMITS = {
+    "cores": "2",
+    "no_battery": "on",
+    "schedule": "Mon-Fri 18:00-07:00\r\n\r\nsun 00:00-24:00",
+    "kinds": ["detect"],
+    "exclusive_programs": "steam, blender",
+}
+
+
+def test_limits_are_saved_counted_and_shown_again(as_operator, operator):
+    node = factories.make_node(operator)
+
+    answer = as_operator.post(f"/nodes/{node.pk}/limits/", LIMITS)
+
+    assert answer["Location"] == f"/nodes/{node.pk}/"
+    node.refresh_from_db()
+    assert (node.settings_revision, node.wishes) == (
+        1,
+        {
+            "cores": 2,
+            "battery": False,
+            "schedule": ["mon-fri 18:00-07:00", "sun 00:00-24:00"],
+            "kinds": ["detect"],
+            "exclusive_programs": ["steam", "blender"],
+        },
+    )
+    page = as_operator.get(f"/nodes/{node.pk}/").content.decode()
+    assert "mon-fri 18:00-07:00\nsun 00:00-24:00" in page
+    assert "on the way to the node" in page
+
+
+def test_what_the_machines_file_allows_stands_above_the_form(as_operator, operator):
+    node = factories.make_node(operator, profile={"allowance": {"cores": 2, "battery": False}})
+
+    page = as_operator.get(f"/nodes/{node.pk}/").content.decode()
+
+    assert "cores: 2; battery: no" in page
+    assert "the node has these" in page
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("cores", "0"), ("cores", "33"), ("celsius", "500"), ("schedule", "always"),
+        ("kinds", "mining"), ("exclusive_programs", "rm -rf"), ("schedule", "mon 08:00-09:00\n" * 29),
+    ],
+)  # fmt: skip
+def test_impossible_limits_come_back_with_the_form(as_operator, operator, field, value):
+    node = factories.make_node(operator)
+
+    answer = as_operator.post(f"/nodes/{node.pk}/limits/", {field: value})
+
+    assert answer.status_code == 422
+    assert b"field-error" in answer.content
+    node.refresh_from_db()
+    assert (node.settings_revision, node.wishes) == (0, {})
+
+
+def test_nobody_limits_anothers_node(as_stranger, operator):
+    node = factories.make_node(operator)
+
+    assert as_stranger.post(f"/nodes/{node.pk}/limits/", LIMITS).status_code == 404
+    node.refresh_from_db()
+    assert node.settings_revision == 0
+
+
+def test_the_reason_for_rest_is_told_in_words(as_operator, operator):
+    node = factories.make_node(operator, reason="user_active", last_seen_at=timezone.now())
+
+    assert b"Somebody uses the computer." in as_operator.get(f"/nodes/{node.pk}/").content

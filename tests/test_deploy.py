@@ -1,0 +1,37 @@
+"""What ships in `deploy/` holds what it promises, as far as it can be looked at without running."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+DEPLOY = Path(__file__).parent.parent / "deploy"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd's own tool")
+def test_the_nodes_unit_exposes_little():
+    unit = DEPLOY / "systemd" / "nodefolk-node.service"
+
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--no-pager", str(unit)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    found = re.search(r"exposure level for \S+: ([\d.]+)", done.stdout)
+    assert found, done.stdout + done.stderr
+    assert float(found[1]) < 2
+
+
+def test_the_images_run_as_somebody_without_rights():
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+
+    stages = text.split("\nFROM ")
+    for stage in stages:
+        if " AS node" in stage.partition("\n")[0] or " AS platform" in stage.partition("\n")[0]:
+            assert "\nUSER nodefolk\n" in stage

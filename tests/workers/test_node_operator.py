@@ -1,0 +1,134 @@
+"""A real node process on a machine that is used, full, or cut off from its platform."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.workers.node_process import (
+    PICTURE,
+    Node,
+    end,
+    is_report_of,
+    reason_of,
+    receipt,
+    start,
+    wait_until,
+)
+from tests.workers.platform_double import Served, make_input
+from workers import control, status
+from workers.protocol import messages, routes
+from workers.protocol.allowance import Allowance
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def busy() -> Callable[[], None]:
+    """Return a function that starts a real busy loop on every core, ended with the test."""
+    loops: list[subprocess.Popen[bytes]] = []
+
+    def begin() -> None:
+        loops.extend(
+            subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            for _ in range(os.cpu_count() or 1)
+        )
+
+    yield begin
+    for loop in loops:
+        loop.kill()
+        loop.wait()
+
+
+def compute_slowly(node: Node) -> tuple[messages.Assignment, threading.Event]:
+    """Send an assignment that runs until the event is set."""
+    gate = threading.Event()
+    url = node.server.serve("/slow", Served(PICTURE, gate=gate))
+    assignment = node.assignment(inputs=[make_input(PICTURE, url)])
+    node.platform.send(routes.TASK_ASSIGN, assignment)
+    node.platform.receive(lambda found: found.kind == "heartbeat" and found.heartbeat.running)
+    return assignment, gate
+
+
+def test_a_real_busy_loop_stops_the_node_and_its_work_is_handed_back(own_node, busy):
+    control.write_limits(own_node.home, Allowance(only_when_idle=True))
+    assignment, gate = compute_slowly(own_node)
+    began = time.monotonic()
+
+    busy()
+
+    own_node.platform.receive(
+        lambda found: found.kind == "heartbeat" and reason_of(found) == "user_active"
+    )
+    noticed = time.monotonic() - began
+    report = own_node.platform.receive(is_report_of(assignment)).report
+    gate.set()
+    assert noticed < 20
+    assert (report.status, report.reason) == ("handed_back", "user_active")
+    assert 9 < time.monotonic() - began - noticed < 15
+
+
+def test_a_changed_limit_is_obeyed_within_seconds(own_node):
+    control.write_limits(own_node.home, Allowance(kinds=["train"]))
+
+    wait_until(lambda: status.read(own_node.home).reason == "", seconds_max=5)
+    assignment = own_node.assignment()
+    own_node.platform.send(routes.TASK_ASSIGN, assignment)
+
+    report = own_node.platform.receive(is_report_of(assignment)).report
+    assert (report.status, report.reason) == ("handed_back", "kind_not_allowed")
+
+
+def test_a_report_made_while_broker_and_portal_are_gone_arrives_when_they_are_back(own_node):
+    assignment, gate = compute_slowly(own_node)
+    broker = own_node.home.root.parent / "broker"
+    broker.rename(broker.with_name("away"))
+
+    gate.set()
+    wait_until(lambda: (state := status.read(own_node.home)) and state.trouble != "")
+    assert status.read(own_node.home).unconfirmed_reports == 1
+    for path in sorted(broker.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    if broker.exists():
+        broker.rmdir()
+    broker.with_name("away").rename(broker)
+
+    report = own_node.platform.receive(is_report_of(assignment), seconds_max=60).report
+    assert report.status == "done"
+    own_node.platform.send(routes.TASK_RECEIPT, receipt(assignment))
+    wait_until(lambda: list(own_node.home.outbox_folder.glob("*.json")) == [])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_on_a_full_disk_the_node_rests_says_so_and_works_again(own_node, tmp_path):
+    """The home moves to a disk of two megabytes, less than a node wants to see free."""
+    assert end(own_node.process) == 0
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs", str(small)], check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    try:
+        for path in own_node.home.root.iterdir():
+            if path.is_file():
+                (small / path.name).write_bytes(path.read_bytes())
+                (small / path.name).chmod(0o600)
+        full = type(own_node.home)(small)
+        (small / "filler").write_bytes(b"x" * 1_500_000)
+        own_node.process = start(full)
+
+        own_node.platform.receive(
+            lambda found: found.kind == "heartbeat" and reason_of(found) == "disk_full"
+        )
+        wait_until(lambda: (state := status.read(full)) and state.reason == "disk_full")
+        assert end(own_node.process) == 0
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)

@@ -1,0 +1,53 @@
+"""Why a node does not work: the codes it reports, in the words the page shows too.
+
+`tasks.reasons.NodeReason` says the same for the platform; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+PAUSED = "paused_locally"
+PAUSED_ON_PAGE = "paused_on_page"
+DOWNLOADING = "model_downloading"
+OFFLINE = "offline"
+NO_WORK = "no_work"
+
+SCHEDULE = "schedule"
+BATTERY = "battery"
+TOO_HOT = "too_hot"
+METERED = "metered"
+EXCLUSIVE_PROGRAM = "exclusive_program"
+USER_ACTIVE = "user_active"
+MEMORY_LOW = "memory_low"
+DISK_FULL = "disk_full"
+CLOCK_SKEW = "clock_skew"
+KINDS_EXCLUDED = "kinds_excluded"
+BAD_LIMITS = "bad_limits"
+
+#: Code -> (what it means, what the operator can change).
+TEXTS = MappingProxyType[str, tuple[str, str]](
+    {
+        NO_WORK: ("Ready; no work at the moment.", ""),
+        PAUSED: ("Paused on the machine itself.", "`nodefolk-node resume`"),
+        PAUSED_ON_PAGE: ("Paused on its page.", "resume it on the node's page"),
+        DOWNLOADING: ("Fetching a model.", ""),
+        OFFLINE: ("No sign of life.", "`nodefolk-node doctor`"),
+        SCHEDULE: ("Outside the hours it may work.", "`nodefolk-node limits set schedule=…`"),
+        BATTERY: ("The computer runs on battery.", "plug it in, or `limits set battery=true`"),
+        TOO_HOT: ("The computer is too hot.", "let it cool, or raise `celsius`"),
+        METERED: ("The network is metered.", "`limits set metered=true`"),
+        EXCLUSIVE_PROGRAM: ("A program runs that wants the computer for itself.", "close it"),
+        USER_ACTIVE: ("Somebody uses the computer.", "`limits set only_when_idle=false`"),
+        MEMORY_LOW: ("Too little memory is free.", "close programs, or lower `memory_free_mib`"),
+        DISK_FULL: ("The disk is nearly full.", "make room, or lower `cache_mib`"),
+        BAD_LIMITS: ("Its limits.toml cannot be understood.", "`nodefolk-node limits` says why"),
+        KINDS_EXCLUDED: ("Its limits leave no kind of work.", "`limits set kinds=none`"),
+        CLOCK_SKEW: ("The computer's clock is wrong.", "set the clock, best by NTP"),
+    }
+)
+
+
+def text(code: str) -> str:
+    """Return what a code means; an unknown one is its own text."""
+    return TEXTS[code][0] if code in TEXTS else code
