@@ -29,9 +29,7 @@ def make_user(role: str = "client", *, is_person: bool = False, **fields) -> Use
     flags = {flag: role in {name, "stranger"} for name, flag in roles.items()}
     if role == "staff":
         flags |= {"is_staff": True, "is_superuser": True}
-    user = User.objects.create_user(
-        f"{role}{number}@example.com", PASSWORD, **{**flags, **fields}
-    )
+    user = User.objects.create_user(f"{role}{number}@example.com", PASSWORD, **{**flags, **fields})
     if is_person:
         KycCase.objects.create(user=user, status=KycCase.Status.APPROVED, level=1)
     return user
@@ -56,9 +54,7 @@ def make_dataset(owner: User, *, images: int = 1, **fields) -> Dataset:
     dataset = Dataset.objects.create(owner=owner, name=fields.pop("name", "photos"), **fields)
     for index in range(images):
         blob = blobs.put(picture(color=(index % 256, index // 256, 7)), media_type="image/png")
-        Image.objects.create(
-            dataset=dataset, blob=blob, name=f"{index}.png", width=64, height=48
-        )
+        Image.objects.create(dataset=dataset, blob=blob, name=f"{index}.png", width=64, height=48)
     return dataset
 
 
@@ -98,9 +94,7 @@ def make_node(owner: User, *, key: Ed25519PrivateKey | None = None, **fields) ->
 
 def make_fleet(count: int, **fields) -> list[Node]:
     """Make `count` nodes, each of another owner."""
-    return [
-        make_node(make_user("operator", is_person=True), **fields) for _ in range(count)
-    ]
+    return [make_node(make_user("operator", is_person=True), **fields) for _ in range(count)]
 
 
 def make_job(owner: User, *, images: int = 1, now: datetime = NOW, **fields) -> Job:

@@ -28,6 +28,7 @@ from workers import (
     inbox,
     link,
     modelstore,
+    sandbox,
     sessions,
     status,
     transfer,
@@ -38,6 +39,7 @@ from workers.link import Link
 from workers.modelstore import ModelStore
 from workers.outbox import Outbox
 from workers.protocol import messages
+from workers.sandbox import RoomLimits
 from workers.sessions import Sessions
 
 logger = logging.getLogger(__name__)
@@ -56,6 +58,9 @@ MODEL_ERRORS = (
     sessions.Corrupt,
     sessions.Unusable,
     sessions.OutOfMemory,
+    sandbox.NotLocked,
+    sandbox.RoomFailed,
+    sandbox.RoomUnavailable,
     OSError,
 )
 
@@ -75,6 +80,7 @@ class Runtime:
         settings: Config,
         key: Ed25519PrivateKey,
         clock: Callable[[], datetime] = now_utc,
+        room_limits: RoomLimits | None = None,
     ) -> None:
         self._home = home
         self._settings = settings
@@ -104,7 +110,9 @@ class Runtime:
         )
         self._workshop = Workshop(
             store=ModelStore(home.models_folder, bytes_max=settings.cache_bytes_max),
-            sessions=Sessions(),
+            sessions=Sessions(
+                built_in=[model.digest for model in settings.models], room_limits=room_limits
+            ),
             client=transfer.make_client(),
             downloads=ThreadPoolExecutor(settings.slots + 1, thread_name_prefix="download"),
         )
@@ -162,6 +170,8 @@ class Runtime:
         for executor in (self._background, self._workshop.downloads):
             executor.shutdown(wait=False, cancel_futures=True)
         if not self.was_abandoned:
+            # Abandoned rooms die with this process; a report of that would blame the model.
+            self._workshop.sessions.close()
             self._workshop.client.close()
         self._write_state(is_stopped=True)
 

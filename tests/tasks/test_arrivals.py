@@ -388,9 +388,7 @@ def test_the_newest_of_two_heartbeats_wins_in_whatever_order_they_come(sender):
 
 
 def test_an_empty_batch_is_fine(db):
-    assert arrivals.take([], now=LATER) == arrivals.Outcome(
-        taken=0, dropped=Counter(), assigned=0
-    )
+    assert arrivals.take([], now=LATER) == arrivals.Outcome(taken=0, dropped=Counter(), assigned=0)
 
 
 def test_dropped_content_never_reaches_a_log(sender, caplog):

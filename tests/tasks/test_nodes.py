@@ -121,9 +121,7 @@ def test_what_is_no_key_is_refused_and_the_token_stays_good(token, now, key):
     assert work.everything() == before
 
 
-def test_while_the_broker_is_away_nobody_is_enrolled_and_the_token_stays_good(
-    token, now, settings
-):
+def test_while_the_broker_is_away_nobody_is_enrolled_and_the_token_stays_good(token, now, settings):
     before = work.everything()
     working = settings.BROKER_URL
     settings.BROKER_URL = "amqp://nobody@127.0.0.1:1//"

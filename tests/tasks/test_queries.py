@@ -133,9 +133,7 @@ def test_an_operator_sees_their_own_nodes_newest_first(operator, stranger, now):
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_any_number_of_nodes_takes_three_queries(
-    operator, now, count, django_assert_num_queries
-):
+def test_any_number_of_nodes_takes_three_queries(operator, now, count, django_assert_num_queries):
     for _ in range(count):
         factories.make_node(operator)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -28,10 +29,14 @@ MODEL = models.make_detector()
 
 @pytest.fixture
 def workshop(tmp_path) -> Iterator[Workshop]:
-    with transfer.make_client() as client, ThreadPoolExecutor(2) as downloads:
+    with (
+        transfer.make_client() as client,
+        ThreadPoolExecutor(2) as downloads,
+        contextlib.closing(Sessions()) as sessions,
+    ):
         yield Workshop(
             store=ModelStore(tmp_path / "models", bytes_max=10**6),
-            sessions=Sessions(),
+            sessions=sessions,
             client=client,
             downloads=downloads,
         )

@@ -89,9 +89,7 @@ def test_a_weak_box_does_not_take_the_partner_of_a_strong_one():
 
 
 def test_two_overlapping_boxes_are_paired_whatever_their_order():
-    left, middle, right = (
-        (1, 0.9, x, 0.0, 100.0, 80.0) for x in (0.0, 0.4, 0.8)
-    )
+    left, middle, right = ((1, 0.9, x, 0.0, 100.0, 80.0) for x in (0.0, 0.4, 0.8))
 
     assert agree([[left, middle]], [[middle, right]])
     assert agree([[middle, left]], [[middle, right]])
