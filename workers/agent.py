@@ -31,6 +31,8 @@ DOWNLOADING = "model_downloading"
 OFFLINE = "offline"
 #: Reason code of a report when the node already holds all it may name in a heartbeat.
 BUSY_REASON = "busy"
+#: Reason code of a node whose kernel lacks the locks that a model of other people needs.
+NOT_LOCKED = "room_not_locked"
 
 
 class Agent:
@@ -45,13 +47,15 @@ class Agent:
         software_version: str,
         jitter: Callable[[], float],
         is_paused: bool = False,
+        only_models: frozenset[str] | None = None,
     ) -> None:
-        """`jitter` returns numbers from -1 to 1."""
+        """`jitter` returns numbers from -1 to 1; `only_models` None takes any model."""
         self._node_id = node_id
         self._slots = slots
         self._numeric_class = numeric_class
         self._software_version = software_version
         self._jitter = jitter
+        self._only_models = only_models
         self._is_paused = is_paused
         self._is_downloading = True
         self._is_listening = False
@@ -120,6 +124,8 @@ class Agent:
             return [events.Drop(message.kind, "stale")]
         if self._is_paused or self._is_stopping:
             return [events.Drop(message.kind, self.reason)]
+        if not self._takes(message.model_digest):
+            return [events.Drop(message.kind, NOT_LOCKED)]
         ack = messages.AckMessage(
             sent_at=now,
             node=self._node_id,
@@ -140,11 +146,16 @@ class Agent:
             return [self._return(message, "handed_back", self.reason, now)]
         if assignments.is_expired(message, now=now):
             return [self._return(message, "failed", "expired", now)]
+        if not self._takes(message.model.digest):
+            return [self._return(message, "failed", NOT_LOCKED, now)]
         if len(self._waiting) + len(self._running) >= limits.RUNNING_MAX:
             # Not handed back: the platform would send it here again at once, without end.
             return [self._return(message, "failed", BUSY_REASON, now)]
         self._waiting[message.assignment] = message
         return self._start_waiting(now)
+
+    def _takes(self, model_digest: str) -> bool:
+        return self._only_models is None or model_digest in self._only_models
 
     def _refusal(self, message: messages.Assignment, now: datetime) -> str:
         if message.node != self._node_id:

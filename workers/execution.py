@@ -13,7 +13,7 @@ from typing import Protocol
 
 import httpx
 
-from workers import assignments, imaging, modelstore, sandbox, sessions, transfer, vision
+from workers import agent, assignments, imaging, modelstore, sandbox, sessions, transfer, vision
 from workers.modelstore import ModelStore
 from workers.protocol import messages, pictures
 from workers.sessions import Detector, Sessions
@@ -34,7 +34,7 @@ _REASONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((sandbox.RoomDied,), "model_died"),
     ((sandbox.RoomHung,), "model_hung"),
     ((sandbox.RoomLied,), "model_lied"),
-    ((sandbox.NotLocked,), sandbox.NOT_LOCKED),
+    ((sandbox.NotLocked,), agent.NOT_LOCKED),
     ((sandbox.RoomUnavailable,), "room_unavailable"),
 )
 

@@ -85,6 +85,7 @@ class Runtime:
         self._home = home
         self._settings = settings
         self._clock = clock
+        built_in = frozenset(model.digest for model in settings.models)
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._idle = threading.Event()
@@ -97,6 +98,7 @@ class Runtime:
             software_version=config.software_version(),
             jitter=lambda: random.uniform(-1, 1),  # noqa: S311 -- spreads load, hides nothing
             is_paused=self._is_paused,
+            only_models=None if sandbox.can_lock() else built_in,
         )
         self._work: queue.SimpleQueue[messages.Assignment | None] = queue.SimpleQueue()
         self._cancelled: set[str] = set()
@@ -110,9 +112,7 @@ class Runtime:
         )
         self._workshop = Workshop(
             store=ModelStore(home.models_folder, bytes_max=settings.cache_bytes_max),
-            sessions=Sessions(
-                built_in=[model.digest for model in settings.models], room_limits=room_limits
-            ),
+            sessions=Sessions(built_in=built_in, room_limits=room_limits),
             client=transfer.make_client(),
             downloads=ThreadPoolExecutor(settings.slots + 1, thread_name_prefix="download"),
         )

@@ -25,7 +25,6 @@ from workers.room.child import Child, Deadline, RoomDied, RoomFailed, RoomHung, 
 from workers.room.tensors import Tensors, TensorSpec
 
 __all__ = [
-    "NOT_LOCKED",
     "Corrupt",
     "Lock",
     "NotLocked",
@@ -51,9 +50,9 @@ BOOTSTRAP: Final = (
 #: What a room must hold before a model of other people is given to it; one of the last two.
 NEEDED: Final = (locks.LANDLOCK, locks.RLIMITS, locks.PRIVILEGES, locks.CAPABILITIES)
 NEEDED_ONE: Final = (locks.SECCOMP, locks.NETWORK)
-#: The reason code of a node that may not take a model for want of locks.
-NOT_LOCKED: Final = "room_not_locked"
 CHUNK_BYTES: Final = limits.MIB
+#: How often a model is in memory at least while it is opened.
+MODEL_COPIES: Final = 4
 #: A room that used this share of its processor time is replaced when it is free.
 WORN_SHARE: Final = 0.5
 
@@ -88,7 +87,7 @@ class RoomLimits:
     cpu_seconds: int = 3600
     start_seconds: float = 60
     open_seconds: float = 120
-    run_seconds: float = 60
+    run_seconds: float = 120
     is_idle_priority: bool = True
 
 
@@ -228,6 +227,8 @@ class Room:
         try:
             with path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
+                if size * MODEL_COPIES > self._limits.memory_bytes:
+                    raise OutOfMemory(f"{size} bytes of model do not fit into the room.")
                 self._child.send(wire.REQUEST.pack(wire.OPEN, 0, len(text), size), deadline)
                 self._child.send(text, deadline)
                 seen = hashlib.sha256()
