@@ -64,7 +64,7 @@ def _compare(model: Path, *, rounds: int) -> None:
         digest=hashlib.sha256(content).hexdigest(),
         inputs=DETECTOR.inputs,
         outputs=DETECTOR.outputs,
-        room_limits=sandbox.RoomLimits(is_idle_priority=False),
+        room_limits=sandbox.RoomLimits(priority="normal"),
     )
     with contextlib.closing(room):
         sides: dict[str, Run] = {

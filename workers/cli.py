@@ -75,7 +75,7 @@ def _run(options: argparse.Namespace, home: Home) -> int:
     app = make_app(
         home,
         poll_seconds=options.poll_seconds,
-        room_limits=RoomLimits(is_idle_priority=options.priority == "idle"),
+        room_limits=RoomLimits(priority=options.priority),
     )
     with _lock(home):
         logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -179,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--priority",
         default="idle",
-        choices=["idle", "normal"],
+        choices=["idle", "low", "normal"],
         help="idle: compute only when no other program wants the processor",
     )
     run.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import logging
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,7 @@ class Rooms:
         self._is_closed = False
         self._all: set[Room] = set()
         self._free: list[Room] = []
+        self._used_at = time.monotonic()
         #: Which of the declared inputs the model has; known once it is open.
         self.takes: frozenset[str] = frozenset()
 
@@ -98,6 +100,13 @@ class Rooms:
             sandbox.RoomFailed, sandbox.RoomUnavailable.
         """
         self._give_back(self._open())
+
+    @property
+    def idle_seconds(self) -> float:
+        """For how long no room was used; 0 while one is."""
+        with self._lock:
+            is_used = len(self._all) > len(self._free)
+            return 0.0 if is_used else time.monotonic() - self._used_at
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Tensors:
         """Return the declared outputs; a room that failed is replaced at the next call.
@@ -178,6 +187,7 @@ class Rooms:
 
     def _give_back(self, room: Room) -> None:
         with self._lock:
+            self._used_at = time.monotonic()
             is_closed = self._is_closed
             if not is_closed:
                 self._free.append(room)

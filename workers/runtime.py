@@ -287,6 +287,7 @@ class Runtime:
             self._is_paused = is_paused
             self._step(events.PauseChanged(is_paused))
         self._step(events.Ticked())
+        self._workshop.sessions.close_idle()
         self._write_state()
 
     def _write_state(self, *, is_stopped: bool = False) -> None:

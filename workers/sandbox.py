@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -88,7 +88,8 @@ class RoomLimits:
     start_seconds: float = 60
     open_seconds: float = 120
     run_seconds: float = 120
-    is_idle_priority: bool = True
+    #: Idle: only what no other program wants. Low: less than others. Normal: as others.
+    priority: Literal["idle", "low", "normal"] = "idle"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,7 +324,7 @@ def start_room(*, room_limits: RoomLimits, start: Start | None = None) -> Room:
         "parent": os.getpid(),
         "memory_bytes": room_limits.memory_bytes,
         "cpu_seconds": room_limits.cpu_seconds,
-        "is_idle_priority": room_limits.is_idle_priority,
+        "priority": room_limits.priority,
         "without": list(start.without),
     }
     command = child.python_command(start.code, json.dumps(settings), *_paths(), *start.paths)

@@ -39,6 +39,8 @@ __all__ = [
 OPEN_MAX = 2
 #: Rows a detector may answer with, before any is left out.
 ROWS_MAX = 100_000
+#: An idle node keeps no model in memory, seconds; an announcement opens it again.
+IDLE_SECONDS_MAX = 300.0
 OUTPUTS = ("boxes", "scores", "classes")
 IMAGE_INPUT = "image"
 THRESHOLD_INPUT = "score_threshold"
@@ -137,7 +139,20 @@ class Sessions:
         """Say whether `open` would answer at once."""
         with self._lock:
             future = self._open.get(digest)
-        return future is not None and future.done()
+        return future is not None and _is_open(future)
+
+    def close_idle(self, *, seconds: float = IDLE_SECONDS_MAX) -> None:
+        """Close models unused for so long; opening one again takes half a second."""
+        with self._lock:
+            idle = {
+                digest: future
+                for digest, future in self._open.items()
+                if _is_open(future) and future.result().rooms.idle_seconds > seconds
+            }
+            for digest in idle:
+                del self._open[digest]
+        for future in idle.values():
+            _close(future)
 
     def close(self) -> None:
         """Close all, at once, what is being opened or computed included."""
@@ -230,6 +245,10 @@ def _processor_flags() -> frozenset[str]:
         if name.strip() in {"flags", "Features"}:
             return frozenset(value.split())
     return frozenset()
+
+
+def _is_open(future: Future[Detector]) -> bool:
+    return future.done() and future.exception() is None
 
 
 def _close(future: Future[Detector]) -> None:

@@ -22,8 +22,8 @@ from workers.sessions import DETECTOR
 
 PIXELS = np.full((1, 20, 30, 3), 51, dtype=np.uint8)
 FEEDS = {"image": PIXELS, "score_threshold": np.zeros(1, dtype=np.float32)}
-LIMITS = RoomLimits(is_idle_priority=False)
-HASTY = RoomLimits(run_seconds=0.2, is_idle_priority=False)
+LIMITS = RoomLimits(priority="normal")
+HASTY = RoomLimits(run_seconds=0.2, priority="normal")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from workers.sandbox import Room, RoomLimits, Start
 from workers.sessions import DETECTOR
 
 ROOT = Path(__file__).parents[2]
-LIMITS = RoomLimits(is_idle_priority=False)
+LIMITS = RoomLimits(priority="normal")
 PIXELS = np.full((1, 20, 30, 3), 51, dtype=np.uint8)
 FEEDS = {"image": PIXELS, "score_threshold": np.zeros(1, dtype=np.float32)}
 KEEPER = """
@@ -127,7 +127,7 @@ def test_landlock_limits_and_a_wall_to_the_network_are_needed(held, suffices):
 
 
 def test_a_model_without_end_is_stopped_by_the_clock(tmp_path):
-    limits = RoomLimits(run_seconds=0.3, is_idle_priority=False)
+    limits = RoomLimits(run_seconds=0.3, priority="normal")
     with contextlib.closing(open_room(tmp_path, models.make_endless(), room_limits=limits)) as room:
         with pytest.raises(sandbox.RoomHung, match="hung: run"):
             room.run(FEEDS)
@@ -144,7 +144,7 @@ def test_a_model_that_wants_all_memory_is_refused_it(tmp_path):
 
 
 def test_a_model_that_does_not_fit_is_refused_at_once(tmp_path):
-    limits = RoomLimits(memory_bytes=800 * 1024 * 1024, is_idle_priority=False)
+    limits = RoomLimits(memory_bytes=800 * 1024 * 1024, priority="normal")
 
     with pytest.raises(sandbox.OutOfMemory):
         open_room(tmp_path, bytes(201 * 1024 * 1024), room_limits=limits)
@@ -171,7 +171,7 @@ def test_another_digest_is_noticed_before_the_model_is_opened(tmp_path):
 
 
 def test_a_worn_room_says_so(tmp_path):
-    limits = RoomLimits(cpu_seconds=0, is_idle_priority=False)
+    limits = RoomLimits(cpu_seconds=0, priority="normal")
     room = Room(child.Child([sys.executable, "-c", _honest_greeting()]), room_limits=limits)
 
     with contextlib.closing(room):
@@ -212,12 +212,16 @@ def test_a_room_dies_with_its_keeper():
         await_end(pid)
 
 
-def test_a_busy_room_has_the_lowest_priority():
-    room = sandbox.start_room(room_limits=RoomLimits())
+@pytest.mark.parametrize(
+    ("priority", "niceness", "is_held"), [("idle", 19, True), ("low", 10, False)]
+)
+def test_a_room_gives_way_as_its_limits_say(priority, niceness, is_held):
+    room = sandbox.start_room(room_limits=RoomLimits(priority=priority))
 
     with contextlib.closing(room):
-        assert os.getpriority(os.PRIO_PROCESS, room.pid) == 19
-        assert os.sched_getscheduler(room.pid) == os.SCHED_IDLE
+        assert os.getpriority(os.PRIO_PROCESS, room.pid) == niceness
+        assert (os.sched_getscheduler(room.pid) == os.SCHED_IDLE) == is_held
+        assert (locks.PRIORITY in room.held) == is_held
 
 
 def test_the_locks_of_this_machine_are_named_one_by_one():

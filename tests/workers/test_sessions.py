@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from workers import sessions
 from workers.protocol import digests
 from workers.sessions import Detector, Sessions
 
+ROOT = Path(__file__).parents[2]
 PIXELS = np.full((1, 20, 30, 3), 51, dtype=np.uint8)
 
 
@@ -90,6 +94,29 @@ def test_the_least_recently_used_session_is_closed(tmp_path, cache):
     cache.open(*stored[2])
 
     assert [cache.is_open(digest) for digest, _ in stored] == [True, False, True]
+
+
+def test_an_idle_model_is_closed_and_one_just_used_is_not(tmp_path, cache):
+    digest, path = store(tmp_path, models.make_detector())
+    detector = cache.open(digest, path)
+
+    cache.close_idle()
+    assert cache.is_open(digest)
+    cache.close_idle(seconds=0)
+
+    assert not cache.is_open(digest)
+    assert detector.run(PIXELS, floor=0.3)[2].tolist() == models.CLASSES
+    assert detector.rooms._all == set()
+
+
+def test_the_node_itself_does_not_load_the_runtime():
+    code = "import sys, workers.cli; print('onnxruntime' in sys.modules)"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "False\n"
 
 
 def test_a_damaged_file_is_noticed_and_not_remembered(tmp_path, cache):

@@ -45,6 +45,7 @@ _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _CAPABILITY_VERSION_3: Final = 0x20080522
 _IOPRIO_WHO_PROCESS, _IOPRIO_IDLE = 1, 3 << 13
 _NICENESS: Final = 19
+_NICENESS_LOW: Final = 10
 #: The pipes, the outputs that lead nowhere, and what shutting the locks takes for a moment.
 _FILES_MAX: Final = 8
 _OOM_FIRST: Final = b"1000"
@@ -59,7 +60,7 @@ def shut(
     parent: int,
     memory_bytes: int,
     cpu_seconds: int,
-    is_idle_priority: bool,
+    priority: str,
     without: Collection[str] = (),
 ) -> list[str]:
     """Shut all locks there are, those in `without` left open, and return which hold.
@@ -78,8 +79,10 @@ def shut(
         (PARENT, lambda: _die_with(parent)),
         (RLIMITS, lambda: _limit(memory_bytes=memory_bytes, cpu_seconds=cpu_seconds)),
     ]
-    if is_idle_priority:
+    if priority == "idle":
         steps.append((PRIORITY, _step_back))
+    elif priority == "low":
+        os.setpriority(os.PRIO_PROCESS, 0, _NICENESS_LOW)
     # What is written to /proc/self comes before this and before Landlock.
     steps += [
         (DUMPABLE, lambda: kernel.prctl(_PR_SET_DUMPABLE, 0)),

@@ -26,7 +26,7 @@ LIMITS = RoomLimits(
     memory_bytes=1024 * 1024 * 1024,
     open_seconds=20,
     run_seconds=20,
-    is_idle_priority=False,
+    priority="normal",
 )
 ATTACK = TensorSpec(name="attack", dtypes=("uint8",), shape=(None,), bytes_max=10_000)
 OUTCOME = TensorSpec(name="outcome", dtypes=("uint8",), shape=(None,), bytes_max=OUTCOME_BYTES_MAX)
@@ -80,7 +80,7 @@ ATTEMPTS = [
     _try("fork bomb", "fork_bomb", by={S}),
     _try("thread bomb", "thread_bomb", by={S}),
     _try("exec", "execute", by={L, S}),
-    _try("spawn a program", "spawn", by={L, S}),
+    _try("spawn a program", "spawn", by={S, R}),
     _try("signal 0 to the parent", "signal_parent", 0, by={L, S}),
     _try("SIGCONT to the parent", "signal_parent", int(signal.SIGCONT), by={L, S}),
     _try("signal to everyone", "signal_everyone", by={S}),
@@ -102,7 +102,7 @@ ATTEMPTS = [
     _try("become root", "become_root", by={S, C}),
     _try("new namespaces", "make_namespace", by={S}),
     _try("mount /proc", "mount_proc", by={L, S, C}),
-    _try("load BPF", "load_bpf", by={S, C}),
+    _try("load BPF", "load_bpf", by={S}),
     _try("key ring", "read_keyring", by={S}),
     _try("io_uring", "use_io_uring", by={S}),
     _try("userfaultfd", "catch_faults", by={S}),
