@@ -33,6 +33,18 @@ print(room.pid, flush=True)
 time.sleep(60)
 """
 
+FORKING = """
+import os
+from workers import sandbox
+limits = sandbox.RoomLimits(priority="normal")
+sandbox.start_room(room_limits=limits).close()
+child = os.fork()
+if child == 0:
+    sandbox.start_room(room_limits=limits).close()
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+
 
 def open_room(folder: Path, content: bytes, *, room_limits: RoomLimits = LIMITS) -> Room:
     path = folder / "model"
@@ -210,6 +222,15 @@ def test_a_room_dies_with_its_keeper():
         keeper.send_signal(signal.SIGKILL)
 
         await_end(pid)
+
+
+@pytest.mark.slow
+def test_a_forked_process_opens_rooms_of_its_own():
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+    assert (done.stdout, done.returncode) == ("0\n", 0)
 
 
 @pytest.mark.parametrize(

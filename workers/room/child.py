@@ -31,8 +31,8 @@ ENVIRONMENT: Final = {
 }
 
 #: Linux sends "your parent died" when the *thread* that started a child ends, so that all are
-#: started by one that lives as long as the program.
-_starter: Final = ThreadPoolExecutor(1, thread_name_prefix="rooms")
+#: started by one that lives as long as the program; by process, for a fork has no threads.
+_starters: Final[dict[int, ThreadPoolExecutor]] = {}
 
 
 class RoomFailed(Exception):
@@ -75,7 +75,10 @@ class Child:
         Raises:
             OSError, RuntimeError: it could not be started.
         """
-        self._process = _starter.submit(_start, command).result()
+        starter = _starters.setdefault(
+            os.getpid(), ThreadPoolExecutor(1, thread_name_prefix="rooms")
+        )
+        self._process = starter.submit(_start, command).result()
         self._sink, self._source = _descriptors(self._process)
         for descriptor in (self._sink, self._source):
             os.set_blocking(descriptor, False)
