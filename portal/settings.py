@@ -7,6 +7,7 @@ of files, blobs in a folder. Production sets the variables listed in docs/settin
 
 from __future__ import annotations
 
+import os
 import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +16,9 @@ import dj_database_url
 from csp.constants import NONE, SELF
 
 from portal import env
+
+# ONNX Runtime reports usage figures to its maker unless told not to before it is loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 

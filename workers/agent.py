@@ -34,6 +34,8 @@ PATIENT = frozenset({reasons.PAUSED, reasons.PAUSED_ON_PAGE})
 GRACE = timedelta(seconds=10)
 #: The profile goes with the first heartbeat after a change and with each so-manyth.
 PROFILE_EVERY = 20
+#: Reason code of a node whose kernel lacks the locks that a model of other people needs.
+NOT_LOCKED = "room_not_locked"
 
 
 class Agent:
@@ -48,14 +50,20 @@ class Agent:
         software_version: str,
         jitter: Callable[[], float],
         rest_reason: str = "",
+        only_models: frozenset[str] | None = None,
     ) -> None:
-        """`jitter` returns numbers from -1 to 1; `rest_reason`: why it must not work yet."""
+        """Note what does not change.
+
+        `jitter` returns numbers from -1 to 1; `rest_reason`: why it must not work yet;
+        `only_models` None takes any model.
+        """
         self._node_id = node_id
         self._slots = slots
         self._numeric_class = numeric_class
         self._software_version = software_version
         self._jitter = jitter
         self._rest_reason = rest_reason
+        self._only_models = only_models
         self._kinds: frozenset[str] | None = None
         self._settings_revision = 0
         self._profile: messages.Profile | None = None
@@ -138,6 +146,8 @@ class Agent:
             return [events.Drop(message.kind, self.reason)]
         if self._kinds is not None and message.task not in self._kinds:
             return [events.Drop(message.kind, KIND_REASON)]
+        if not self._takes(message.model_digest):
+            return [events.Drop(message.kind, NOT_LOCKED)]
         ack = messages.AckMessage(
             sent_at=now,
             node=self._node_id,
@@ -154,17 +164,32 @@ class Agent:
         if refusal:
             return [events.Drop(message.kind, refusal)]
         self._remember(message, now)
-        if self._is_resting:
-            return [self._return(message, "handed_back", self.reason, now)]
-        if self._kinds is not None and message.model.kind not in self._kinds:
-            return [self._return(message, "handed_back", KIND_REASON, now)]
-        if assignments.is_expired(message, now=now):
-            return [self._return(message, "failed", "expired", now)]
-        if len(self._waiting) + len(self._running) >= limits.RUNNING_MAX:
-            # Not handed back: the platform would send it here again at once, without end.
-            return [self._return(message, "failed", BUSY_REASON, now)]
+        if reason := self._reason_to_hand_back(message):
+            return [self._return(message, "handed_back", reason, now)]
+        if reason := self._reason_to_fail(message, now):
+            return [self._return(message, "failed", reason, now)]
         self._waiting[message.assignment] = message
         return self._start_waiting(now)
+
+    def _reason_to_hand_back(self, message: messages.Assignment) -> str:
+        if self._is_resting:
+            return self.reason
+        if self._kinds is not None and message.model.kind not in self._kinds:
+            return KIND_REASON
+        return ""
+
+    def _reason_to_fail(self, message: messages.Assignment, now: datetime) -> str:
+        """Not handed back: the platform would send it here again at once, without end."""
+        if assignments.is_expired(message, now=now):
+            return "expired"
+        if not self._takes(message.model.digest):
+            return NOT_LOCKED
+        if len(self._waiting) + len(self._running) >= limits.RUNNING_MAX:
+            return BUSY_REASON
+        return ""
+
+    def _takes(self, model_digest: str) -> bool:
+        return self._only_models is None or model_digest in self._only_models
 
     def _refusal(self, message: messages.Assignment, now: datetime) -> str:
         if message.node != self._node_id:

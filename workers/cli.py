@@ -20,6 +20,7 @@ from celery.worker import state as worker_state
 from workers import config, control, identity, leaving, reasons, runtime, status, upkeep
 from workers.config import Home
 from workers.protocol import limits
+from workers.sandbox import RoomLimits
 from workers.worker import NodeApp, make_app
 
 EXIT_OK = upkeep.EXIT_OK
@@ -77,7 +78,11 @@ def _enroll(options: argparse.Namespace, home: Home) -> int:
 
 
 def _run(options: argparse.Namespace, home: Home) -> int:
-    app = make_app(home, poll_seconds=options.poll_seconds)
+    app = make_app(
+        home,
+        poll_seconds=options.poll_seconds,
+        room_limits=RoomLimits(priority=options.priority),
+    )
     with upkeep.lock(home):
         logging.getLogger("httpx").setLevel(logging.WARNING)
         after_setup_logger.connect(_log_to_file(home), weak=False)
@@ -193,6 +198,12 @@ def _parser() -> argparse.ArgumentParser:
     enroll.add_argument("--slots", default=1, type=_slots, help="pieces of work at one time")
     run = _add(commands, "run", _run, "take work until stopped")
     run.add_argument("--poll-seconds", type=_seconds, help="how often a file broker is looked at")
+    run.add_argument(
+        "--priority",
+        default="idle",
+        choices=["idle", "low", "normal"],
+        help="idle: compute only when no other program wants the processor",
+    )
     run.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     shown = _add(commands, "status", _status, "show what the node does, and what is wrong")
     shown.add_argument("--json", action="store_true")

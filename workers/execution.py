@@ -13,7 +13,7 @@ from typing import Protocol
 
 import httpx
 
-from workers import assignments, imaging, modelstore, sessions, transfer, vision
+from workers import agent, assignments, imaging, modelstore, sandbox, sessions, transfer, vision
 from workers.modelstore import ModelStore
 from workers.protocol import messages, pictures
 from workers.sessions import Detector, Sessions
@@ -31,6 +31,11 @@ _REASONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((sessions.Unusable, vision.BadOutput), "model_unusable"),
     ((sessions.OutOfMemory, MemoryError), "out_of_memory"),
     ((modelstore.NoSpace,), "disk_full"),
+    ((sandbox.RoomDied,), "model_died"),
+    ((sandbox.RoomHung,), "model_hung"),
+    ((sandbox.RoomLied,), "model_lied"),
+    ((sandbox.NotLocked,), agent.NOT_LOCKED),
+    ((sandbox.RoomUnavailable,), "room_unavailable"),
 )
 
 
@@ -112,8 +117,7 @@ def open_detector(reference: ModelSource, *, workshop: Workshop) -> Detector:
     A file that the disk damaged is fetched once more.
 
     Raises:
-        transfer.TransferFailed, modelstore.NoSpace, sessions.Corrupt, sessions.Unusable,
-        sessions.OutOfMemory.
+        transfer.TransferFailed, modelstore.NoSpace, and what `Sessions.open` raises.
     """
     try:
         return _open(reference, workshop)

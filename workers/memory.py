@@ -17,8 +17,8 @@ KEEP_SECONDS = 120
 class Keeper:
     """Closes the sessions of a node that has had no work for a while.
 
-    An open session of the built-in detector holds about 200 MB; without one, a node with
-    ONNX Runtime loaded holds about 110 MB. Owned by one thread.
+    An open session of the built-in detector holds about 200 MB in its room. Owned by one
+    thread.
     """
 
     def __init__(self, sessions: Sessions) -> None:
@@ -36,7 +36,7 @@ class Keeper:
             return False
         if not is_resting and now - self._busy_at < KEEP_SECONDS:
             return False
-        if self._sessions.close_all() == 0:
+        if self._sessions.close_idle() == 0:
             return False
         trim()
         return True

@@ -32,6 +32,7 @@ from workers import (
     memory,
     modelstore,
     reasons,
+    sandbox,
     sessions,
     status,
     steering,
@@ -45,6 +46,7 @@ from workers.outbox import Outbox
 from workers.probe import Probe
 from workers.protocol import limits, messages
 from workers.protocol.allowance import Effective
+from workers.sandbox import RoomLimits
 from workers.sessions import Sessions
 from workers.steering import Steering
 from workers.throttle import Throttle
@@ -67,6 +69,9 @@ MODEL_ERRORS = (
     sessions.Corrupt,
     sessions.Unusable,
     sessions.OutOfMemory,
+    sandbox.NotLocked,
+    sandbox.RoomFailed,
+    sandbox.RoomUnavailable,
     OSError,
 )
 
@@ -87,11 +92,13 @@ class Runtime:
         key: Ed25519PrivateKey,
         clock: Callable[[], datetime] = now_utc,
         senses: steering.Senses | None = None,
+        room_limits: RoomLimits | None = None,
     ) -> None:
         """`senses` tells how the machine is; by default what /proc and /sys say."""
         self._home = home
         self._settings = settings
         self._clock = clock
+        built_in = frozenset(model.digest for model in settings.models)
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._idle = threading.Event()
@@ -102,6 +109,7 @@ class Runtime:
             numeric_class=sessions.numeric_class(),
             software_version=config.software_version(),
             jitter=lambda: random.uniform(-1, 1),  # noqa: S311 -- spreads load, hides nothing
+            only_models=None if sandbox.can_lock() else built_in,
         )
         self._throttle = Throttle()
         self._steering = Steering(
@@ -125,7 +133,7 @@ class Runtime:
         )
         self._workshop = Workshop(
             store=ModelStore(home.models_folder, bytes_max=settings.cache_bytes_max),
-            sessions=Sessions(),
+            sessions=Sessions(built_in=built_in, room_limits=room_limits),
             client=transfer.make_client(self._throttle),
             downloads=ThreadPoolExecutor(settings.slots + 1, thread_name_prefix="download"),
         )
@@ -185,6 +193,8 @@ class Runtime:
         for executor in (self._background, self._workshop.downloads):
             executor.shutdown(wait=False, cancel_futures=True)
         if not self.was_abandoned:
+            # Abandoned rooms die with this process; a report of that would blame the model.
+            self._workshop.sessions.close()
             self._workshop.client.close()
         self._write_state(is_stopped=True)
 

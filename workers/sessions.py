@@ -1,7 +1,6 @@
-"""ONNX Runtime sessions: one thread each, kept warm, in one numeric class.
+"""Models in use: each open in a locked room, kept warm, in one numeric class.
 
-Results must be comparable between nodes, so everything that changes numbers is fixed here
-and named by `numeric_class`.
+What numbers depend on is fixed in `workers.room.graphs` and named by `numeric_class`.
 """
 
 from __future__ import annotations
@@ -9,33 +8,37 @@ from __future__ import annotations
 import platform
 import threading
 from collections import OrderedDict
+from collections.abc import Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.capi.onnxruntime_pybind11_state import (
-    Fail,
-    InvalidArgument,
-    InvalidGraph,
-    InvalidProtobuf,
-    NoSuchFile,
-    RuntimeException,
-)
-from onnxruntime.capi.onnxruntime_pybind11_state import (
-    NotImplemented as NotSupported,
-)
 
-from workers.protocol import digests
+from workers.protocol import limits
+from workers.rooms import Contract, Rooms, Strikes
+from workers.sandbox import Corrupt, OutOfMemory, RoomLimits, TensorSpec, Unusable
 
-#: Sessions kept open; a detector takes about 200 MB.
+__all__ = [
+    "DETECTOR",
+    "Corrupt",
+    "Detector",
+    "OutOfMemory",
+    "Sessions",
+    "Unusable",
+    "instruction_set",
+    "load",
+    "numeric_class",
+]
+
+#: Models kept open; a detector takes about 200 MB.
 OPEN_MAX = 2
-#: From this picture size on, give the memory of intermediate tensors back after the run.
-SHRINK_PIXELS_MIN = 4_000_000
+#: Rows a detector may answer with, before any is left out.
+ROWS_MAX = 100_000
 OUTPUTS = ("boxes", "scores", "classes")
 IMAGE_INPUT = "image"
 THRESHOLD_INPUT = "score_threshold"
@@ -43,36 +46,39 @@ THRESHOLD_INPUT = "score_threshold"
 X86_LEVELS = ("amx_int8", "avx512_vnni", "avx512f", "avx_vnni", "avx2", "avx", "sse4_1")
 ARM_LEVELS = ("sve", "i8mm", "asimddp", "asimd")
 
-#: ONNX Runtime's errors have no common base.
-RUNTIME_ERRORS = (
-    Fail,
-    InvalidArgument,
-    InvalidGraph,
-    InvalidProtobuf,
-    NoSuchFile,
-    NotSupported,
-    RuntimeException,
+
+DETECTOR = Contract(
+    inputs=(
+        TensorSpec(
+            name=IMAGE_INPUT,
+            dtypes=("uint8",),
+            shape=(1, None, None, 3),
+            bytes_max=3 * limits.IMAGE_PIXELS_MAX,
+        ),
+        TensorSpec(
+            name=THRESHOLD_INPUT, dtypes=("float32",), shape=(1,), bytes_max=4, is_optional=True
+        ),
+    ),
+    outputs=(
+        TensorSpec(name="boxes", dtypes=("float32",), shape=(None, 4), bytes_max=4 * 4 * ROWS_MAX),
+        TensorSpec(name="scores", dtypes=("float32",), shape=(None,), bytes_max=4 * ROWS_MAX),
+        TensorSpec(
+            name="classes", dtypes=("int64", "int32"), shape=(None,), bytes_max=8 * ROWS_MAX
+        ),
+    ),
 )
-
-
-class Unusable(Exception):
-    """The model cannot be run, or breaks the contract of detectors."""
-
-
-class Corrupt(Exception):
-    """The file is not the model its digest names."""
-
-
-class OutOfMemory(Exception):
-    """The model or the picture does not fit into memory."""
 
 
 @dataclass(frozen=True)
 class Detector:
-    """An open session of a model that follows the contract of detectors. Safe for threads."""
+    """An open model that follows the contract of detectors. Safe for threads."""
 
-    session: Any
-    takes_threshold: bool
+    rooms: Rooms
+
+    @property
+    def takes_threshold(self) -> bool:
+        """Whether the model leaves out low scores itself."""
+        return THRESHOLD_INPUT in self.rooms.takes
 
     def run(
         self, pixels: NDArray[np.uint8], *, floor: float
@@ -80,41 +86,49 @@ class Detector:
         """Return boxes, scores and classes as the model gives them.
 
         Raises:
-            Unusable, OutOfMemory.
+            Unusable, OutOfMemory, sandbox.RoomFailed.
         """
-        feeds: dict[str, NDArray[Any]] = {IMAGE_INPUT: pixels}
-        if self.takes_threshold:
-            feeds[THRESHOLD_INPUT] = np.array([floor], dtype=np.float32)
-        options = onnxruntime.RunOptions()
-        if pixels.shape[1] * pixels.shape[2] >= SHRINK_PIXELS_MIN:
-            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        try:
-            boxes, scores, classes = self.session.run(list(OUTPUTS), feeds, options)
-        except (*RUNTIME_ERRORS, MemoryError) as exc:
-            raise _translated(exc) from exc
+        threshold = np.array([floor], dtype=np.float32)
+        found = self.rooms.run({IMAGE_INPUT: pixels, THRESHOLD_INPUT: threshold})
+        boxes, scores, classes = (found[name] for name in OUTPUTS)
         return boxes, scores, classes
+
+    def close(self) -> None:
+        """Close the rooms."""
+        self.rooms.close()
 
 
 class Sessions:
     """The last few models used, open. Safe for threads: each is opened once."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, built_in: Collection[str] = (), room_limits: RoomLimits | None = None
+    ) -> None:
+        """Note the digests of built-in models: they are run even where locks are missing."""
+        self._built_in = frozenset(built_in)
+        self._room_limits = room_limits or RoomLimits()
+        self._strikes = Strikes()
         self._lock = threading.Lock()
         self._open: OrderedDict[str, Future[Detector]] = OrderedDict()
+        self._opening: set[Rooms] = set()
 
     def open(self, digest: str, path: Path) -> Detector:
         """Return the model's session; the first caller opens it, others wait for that.
 
         Raises:
-            Corrupt, Unusable, OutOfMemory: nothing is kept.
+            Corrupt, Unusable, OutOfMemory, sandbox.NotLocked, sandbox.RoomFailed,
+            sandbox.RoomUnavailable: nothing is kept.
         """
+        evicted: list[Future[Detector]] = []
         with self._lock:
             known = self._open.get(digest)
             future = known or Future[Detector]()
             self._open[digest] = future
             self._open.move_to_end(digest)
             while len(self._open) > OPEN_MAX:
-                self._open.popitem(last=False)
+                evicted.append(self._open.popitem(last=False)[1])
+        for each in evicted:
+            each.add_done_callback(_close)
         if known is None:
             self._fill(future, digest, path)
         return future.result()
@@ -123,55 +137,87 @@ class Sessions:
         """Say whether `open` would answer at once."""
         with self._lock:
             future = self._open.get(digest)
-        return future is not None and future.done()
+        return future is not None and _is_open(future)
 
-    def close_all(self) -> int:
-        """Forget every session; memory goes when the last picture under way is done.
+    def close_idle(self) -> int:
+        """Close models that nobody computes with; return how many.
 
-        Returns how many there were.
+        Opening one again takes half a second.
         """
         with self._lock:
-            closed = len(self._open)
+            idle = {
+                digest: future
+                for digest, future in self._open.items()
+                if _is_open(future) and future.result().rooms.idle_seconds > 0
+            }
+            for digest in idle:
+                del self._open[digest]
+        for future in idle.values():
+            _close(future)
+        return len(idle)
+
+    def close(self) -> None:
+        """Close all, at once, what is being opened or computed included."""
+        with self._lock:
+            opened = list(self._open.values())
             self._open.clear()
-        return closed
+            for opening in self._opening:
+                opening.close()
+        for each in opened:
+            each.add_done_callback(_close)
 
     def _fill(self, future: Future[Detector], digest: str, path: Path) -> None:
+        opening = Rooms(
+            digest=digest,
+            path=path,
+            contract=DETECTOR,
+            is_built_in=digest in self._built_in,
+            room_limits=self._room_limits,
+            strikes=self._strikes,
+        )
+        with self._lock:
+            self._opening.add(opening)
         try:
-            future.set_result(load(digest, path))
+            opening.open()
+            future.set_result(Detector(opening))
         except BaseException as exc:  # noqa: BLE001 -- it is raised where the result is asked for
             with self._lock:
                 if self._open.get(digest) is future:
                     del self._open[digest]
             future.set_exception(exc)
+        finally:
+            with self._lock:
+                self._opening.discard(opening)
 
 
-def load(digest: str, path: Path) -> Detector:
-    """Open the model in `path` after checking that it is the one `digest` names.
-
-    The bytes that were checked are the bytes that are run: nothing is read again.
+def load(
+    digest: str,
+    path: Path,
+    *,
+    is_built_in: bool = False,
+    room_limits: RoomLimits | None = None,
+) -> Detector:
+    """Open the detector in `path` after checking that it is the one `digest` names.
 
     Raises:
-        Corrupt, Unusable, OutOfMemory.
+        Corrupt, Unusable, OutOfMemory, sandbox.NotLocked, sandbox.RoomFailed,
+        sandbox.RoomUnavailable.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as exc:
-        raise Corrupt("The model is not there any more.") from exc
-    if digests.digest(content) != digest:
-        raise Corrupt("The file has another digest.")
-    try:
-        session = onnxruntime.InferenceSession(
-            content, sess_options=_options(), providers=["CPUExecutionProvider"]
-        )
-    except (*RUNTIME_ERRORS, MemoryError, RuntimeError, ValueError) as exc:
-        raise _translated(exc) from exc
-    return Detector(session=session, takes_threshold=_takes_threshold(session))
+    rooms = Rooms(
+        digest=digest,
+        path=path,
+        contract=DETECTOR,
+        is_built_in=is_built_in,
+        room_limits=room_limits,
+    )
+    rooms.open()
+    return Detector(rooms)
 
 
 @cache
 def numeric_class() -> str:
     """Return what this node's numbers depend on, at most 120 characters."""
-    return f"ort-{onnxruntime.__version__}/cpu/all/x64precision/{instruction_set()}"
+    return f"ort-{_runtime_version()}/cpu/all/x64precision/{instruction_set()}"
 
 
 @cache
@@ -181,6 +227,14 @@ def instruction_set() -> str:
     levels = ARM_LEVELS if platform.machine() in {"aarch64", "arm64"} else X86_LEVELS
     best = next((level for level in levels if level in flags), "unknown")
     return f"{platform.machine()}-{best}"
+
+
+def _runtime_version() -> str:
+    """Return ONNX Runtime's version without loading it: only rooms need it in memory."""
+    try:
+        return metadata.version("onnxruntime")
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def _processor_flags() -> frozenset[str]:
@@ -195,35 +249,10 @@ def _processor_flags() -> frozenset[str]:
     return frozenset()
 
 
-def _options() -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    # int8 models then give equal answers with and without VNNI instructions.
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    options.log_severity_level = 3
-    return options
+def _is_open(future: Future[Detector]) -> bool:
+    return future.done() and future.exception() is None
 
 
-def _takes_threshold(session: Any) -> bool:
-    """Check the contract of detectors and say whether the model has a threshold input."""
-    inputs = {each.name: (each.type, each.shape) for each in session.get_inputs()}
-    kind, shape = inputs.get(IMAGE_INPUT, ("", []))
-    if kind != "tensor(uint8)" or len(shape) != 4:
-        raise Unusable("The model has no input `image`, (1, h, w, 3) uint8.")
-    if not set(inputs) <= {IMAGE_INPUT, THRESHOLD_INPUT}:
-        raise Unusable("The model wants inputs that detectors do not have.")
-    if not set(OUTPUTS) <= {each.name for each in session.get_outputs()}:
-        raise Unusable("The model lacks one of the outputs boxes, scores, classes.")
-    return THRESHOLD_INPUT in inputs
-
-
-def _translated(exc: Exception) -> Exception:
-    text = str(exc)
-    if isinstance(exc, MemoryError) or "allocat" in text.lower():
-        return OutOfMemory(text[:200])
-    return Unusable(text[:200])
+def _close(future: Future[Detector]) -> None:
+    if future.exception() is None:
+        future.result().close()

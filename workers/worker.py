@@ -23,6 +23,7 @@ from workers import config, identity, inbox, link
 from workers.config import Config, Home
 from workers.protocol import filebroker
 from workers.runtime import Runtime
+from workers.sandbox import RoomLimits
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +126,9 @@ def _do_nothing() -> None:
     """Serve as something to do."""
 
 
-def make_app(home: Home, *, poll_seconds: float | None = None) -> NodeApp:
+def make_app(
+    home: Home, *, poll_seconds: float | None = None, room_limits: RoomLimits | None = None
+) -> NodeApp:
     """Return the Celery app of the node enrolled in `home`.
 
     `poll_seconds` is how often a file broker's queue is looked at; its default when None.
@@ -137,7 +140,7 @@ def make_app(home: Home, *, poll_seconds: float | None = None) -> NodeApp:
     key = identity.load_key(home.key_file)
     # No fixups: Celery's Django fixup would import Django when its variable is set.
     app = NodeApp("nodefolk_node", set_as_current=False, fixups=[])
-    app.runtime = Runtime(home=home, settings=settings, key=key)
+    app.runtime = Runtime(home=home, settings=settings, key=key, room_limits=room_limits)
     _configure(app, settings, poll_seconds)
     app.steps["worker"].add(RuntimeStep)
     app.steps["consumer"].add(ListeningStep)

@@ -89,7 +89,9 @@ class Stack:
 
     def start_node(self, number: int) -> Process:
         """Start an enrolled node."""
-        return self.start(f"node-{number}", node_argv(self.node_home(number), "run"))
+        return self.start(
+            f"node-{number}", node_argv(self.node_home(number), "run", "--priority", "low")
+        )
 
     def node_home(self, number: int) -> Path:
         """Return the home folder of node `number`."""

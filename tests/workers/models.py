@@ -58,6 +58,78 @@ def make_detector(
     return model.SerializeToString()
 
 
+def make_endless() -> bytes:
+    """Return a detector that adds nothing to its score 2**62 times."""
+    number = helper.make_tensor_value_info("v", TensorProto.FLOAT, [1])
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"]),
+            helper.make_node("Mul", ["v", "v"], ["v_next"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            number,
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v_next", TensorProto.FLOAT, [1]),
+        ],
+    )
+    return _burdened(
+        [helper.make_node("Loop", ["turns", "yes", "bright"], ["burden"], body=body)],
+        turns=np.array(2**62, dtype=np.int64),
+        yes=np.array(True),
+    )
+
+
+def make_bomb() -> bytes:
+    """Return a detector that wants 4 TB as soon as it sees a picture."""
+    return _burdened(
+        [
+            helper.make_node("Size", ["image"], ["size"]),
+            helper.make_node("Min", ["size", "many"], ["some"]),
+            helper.make_node("Mul", ["some", "many"], ["all"]),
+            helper.make_node("Reshape", ["all", "one"], ["shape"]),
+            helper.make_node("ConstantOfShape", ["shape"], ["zeros"]),
+            helper.make_node("ReduceMax", ["zeros"], ["burden"], keepdims=1),
+        ],
+        many=np.array(10**6, dtype=np.int64),
+    )
+
+
+def _burdened(nodes: list[onnx.NodeProto], **constants: np.ndarray) -> bytes:
+    """Return a detector without boxes whose one score waits for `burden`."""
+    constants |= {
+        "boxes_c": np.zeros((1, 4), dtype=np.float32),
+        "classes_c": np.ones(1, dtype=np.int64),
+        "one": np.array([1], dtype=np.int64),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["image"], ["real"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["real"], ["mean"], keepdims=0),
+            helper.make_node("Reshape", ["mean", "one"], ["bright"]),
+            *nodes,
+            helper.make_node("Identity", ["burden"], ["scores"]),
+            helper.make_node("Identity", ["boxes_c"], ["boxes"]),
+            helper.make_node("Identity", ["classes_c"], ["classes"]),
+        ],
+        "burdened",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, "h", "w", 3])],
+        [
+            helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["n", 4]),
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n"]),
+            helper.make_tensor_value_info("classes", TensorProto.INT64, ["n"]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=9)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
 def make_picture(
     *,
     size: tuple[int, int] = (200, 100),

@@ -84,6 +84,14 @@ class TestAnnouncements:
         assert (ack.message.slots, ack.message.cached_models) == (3, [MODEL.digest])
         assert prepare == events.Prepare(MODEL.digest)
 
+    def test_of_a_model_that_cannot_be_locked_in_are_dropped(self):
+        agent = make_agent(only_models=frozenset({MODEL.digest}))
+
+        assert kinds(agent.step(announce(), now=NOW)) == ["SendAck", "Prepare"]
+        assert agent.step(announce("0" * 64), now=NOW) == [
+            events.Drop("announcement", "room_not_locked")
+        ]
+
     def test_of_an_unknown_model_are_acknowledged_too(self):
         assert kinds(make_agent().step(announce("0" * 64), now=NOW)) == ["SendAck"]
 
@@ -106,6 +114,14 @@ class TestAnnouncements:
 
 
 class TestAssignments:
+    def test_of_a_model_that_cannot_be_locked_in_are_not_begun(self):
+        agent = make_agent(only_models=frozenset())
+
+        (returned,) = agent.step(assign(), now=NOW)
+
+        assert (report(returned).status, report(returned).reason) == ("failed", "room_not_locked")
+        assert agent.held == []
+
     def test_start_with_a_heartbeat_that_names_them(self):
         event = assign()
 

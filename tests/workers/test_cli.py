@@ -139,6 +139,7 @@ def test_an_exposed_key_is_one_sentence(enrolled, ask):
         ["enroll", "--portal", "x", "--token", "t", "--name", ""],
         ["run", "--poll-seconds", "0"],
         ["run", "--poll-seconds", "nan"],
+        ["run", "--priority", "highest"],
     ],
 )
 def test_wrong_arguments_are_explained(ask, capsys, arguments):

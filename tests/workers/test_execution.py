@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -16,10 +18,11 @@ from tests.workers.platform_double import (
     make_input,
     make_reference,
 )
-from workers import execution, transfer
+from workers import execution, sandbox, transfer
 from workers.execution import Workshop
 from workers.modelstore import ModelStore
 from workers.protocol import messages
+from workers.sandbox import RoomLimits
 from workers.sessions import Sessions
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -28,10 +31,14 @@ MODEL = models.make_detector()
 
 @pytest.fixture
 def workshop(tmp_path) -> Iterator[Workshop]:
-    with transfer.make_client() as client, ThreadPoolExecutor(2) as downloads:
+    with (
+        transfer.make_client() as client,
+        ThreadPoolExecutor(2) as downloads,
+        contextlib.closing(Sessions()) as sessions,
+    ):
         yield Workshop(
             store=ModelStore(tmp_path / "models", bytes_max=10**6),
-            sessions=Sessions(),
+            sessions=sessions,
             client=client,
             downloads=downloads,
         )
@@ -111,6 +118,49 @@ def test_a_bad_model_is_reported(server, workshop, content, reason):
     report = run(prepare(server, [models.make_picture()], model=model), workshop)
 
     assert (report.status, report.reason, report.answers) == ("failed", reason, [])
+
+
+def test_a_model_that_hangs_is_reported_and_given_up_after_three_times(server, workshop):
+    endless = models.make_endless()
+    model = make_reference(endless, server.serve("/endless", Served(endless)))
+    limits = RoomLimits(run_seconds=0.2, priority="normal")
+
+    with contextlib.closing(Sessions(room_limits=limits)) as sessions:
+        hasty = dataclasses.replace(workshop, sessions=sessions)
+        reports = [
+            run(prepare(server, [models.make_picture()], model=model), hasty) for _ in range(4)
+        ]
+
+    assert [each.status for each in reports] == ["failed"] * 4
+    assert [each.reason for each in reports] == [
+        "model_hung",
+        "model_hung",
+        "model_unusable",
+        "model_unusable",
+    ]
+
+
+def test_a_model_that_wants_all_memory_is_reported(server, workshop):
+    bomb = models.make_bomb()
+    model = make_reference(bomb, server.serve("/bomb", Served(bomb)))
+
+    report = run(prepare(server, [models.make_picture()], model=model), workshop)
+
+    assert (report.status, report.reason, report.answers) == ("failed", "out_of_memory", [])
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (sandbox.RoomDied("died: SIGSEGV"), "model_died"),
+        (sandbox.RoomHung("hung: run"), "model_hung"),
+        (sandbox.RoomLied("lied: reply"), "model_lied"),
+        (sandbox.NotLocked("x"), "room_not_locked"),
+        (sandbox.RoomUnavailable("x"), "room_unavailable"),
+    ],
+)
+def test_every_failure_of_a_room_has_a_reason_of_its_own(failure, reason):
+    assert execution._reason(failure) == reason
 
 
 @pytest.mark.parametrize(
