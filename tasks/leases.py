@@ -33,13 +33,17 @@ def renew(heartbeats: Sequence[messages.Heartbeat], *, now: datetime) -> list[st
 
 
 def _renew_one(beat: messages.Heartbeat, *, now: datetime) -> bool:
+    skew_ms = round((beat.sent_at - now).total_seconds() * 1000)
     if abs(beat.sent_at - now) > SKEW_MAX:
+        # Taken or not, it is told: a node that is silent for it would not know why.
+        Node.objects.filter(pk=beat.node).update(clock_skew_ms=skew_ms)
         logger.warning("heartbeat with a wrong clock", extra={"node_id": beat.node})
         return False
     known = Node.objects.filter(pk=beat.node).exclude(heartbeat_sent_at__gte=beat.sent_at)
     taken = known.update(
         last_seen_at=now,
         heartbeat_sent_at=beat.sent_at,
+        clock_skew_ms=skew_ms,
         slots=beat.slots,
         reason=beat.reason,
         cached_models=beat.cached_models,

@@ -49,6 +49,8 @@ class NodeReason(TextChoices):
     MODEL_DOWNLOADING = "model_downloading", "Fetching a model."
     OFFLINE = "offline", "No sign of life."
     SUSPENDED = "suspended", "Stopped by staff."
+    FLOODING = "flooding", "Stopped: it sent far more messages than work explains."
+    WRONG_CLOCK = "wrong_clock", "Its clock is wrong by more than ten minutes."
     RETIRED = "retired", "Left for good."
 
 

@@ -16,7 +16,7 @@ from typing import IO
 
 from celery.worker import state as worker_state
 
-from workers import config, identity, status
+from workers import config, identity, rotation, status
 from workers.config import Home
 from workers.protocol import limits
 from workers.worker import NodeApp, make_app
@@ -112,6 +112,14 @@ def _resume(_options: argparse.Namespace, home: Home) -> int:
     return EXIT_OK
 
 
+def _rotate(_options: argparse.Namespace, home: Home) -> int:
+    config.read(home)
+    with _lock(home):
+        rotation.rotate(home=home, now=datetime.now(UTC))
+    _say("The key and the broker password are new; the old ones are good for nothing.")
+    return EXIT_OK
+
+
 def _exit_code(app: NodeApp) -> int:
     """Return 0 only when a signal asked for the end and all work was finished."""
     if app.runtime.was_abandoned:
@@ -176,6 +184,7 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument("--json", action="store_true")
     _add(commands, "pause", _pause, "take no new work")
     _add(commands, "resume", _resume, "take work again")
+    _add(commands, "rotate", _rotate, "change the key and the broker password (while stopped)")
     return parser
 
 

@@ -6,6 +6,8 @@ strict schema decides. Ids, nonces and times are the agent's business.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pydantic import ValidationError
 
 from workers import events
@@ -37,6 +39,17 @@ def read(
         return events.Withdrawn(messages.Withdrawal.model_validate_json(body))
     except ValidationError as exc:
         raise Refused("malformed") from exc
+
+
+def sent_at(event: events.Announced | events.Assigned | events.Withdrawn) -> datetime:
+    """Return the platform's time when it sent the message."""
+    match event:
+        case events.Announced():
+            return event.announcement.sent_at
+        case events.Assigned():
+            return event.assignment.sent_at
+        case events.Withdrawn():
+            return event.withdrawal.sent_at
 
 
 def _body(text: object) -> bytes:

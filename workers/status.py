@@ -20,6 +20,9 @@ CONTACT_AGE_MAX = timedelta(seconds=2 * limits.HEARTBEAT_IDLE_SECONDS + 30)
 WRITE_SECONDS = 10
 WRITE_AGE_MAX = timedelta(seconds=6 * WRITE_SECONDS)
 
+#: Beyond what a message's delay explains; the platform hears nobody beyond ten minutes.
+CLOCK_SECONDS_MAX = 60
+
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -53,6 +56,9 @@ class State(BaseModel):
     #: When the broker last confirmed a message.
     contact_at: AwareDatetime | None
     trouble: str
+    #: How far this clock was ahead of the platform's at its last message; up to half a minute
+    #: of it may be the message's own delay.
+    clock_skew_seconds: float = 0.0
     written_at: AwareDatetime
 
 
@@ -124,6 +130,9 @@ def _issues_running(state: State, now: datetime) -> list[str]:
         issues.append(f"No contact since {state.contact_at:%Y-%m-%d %H:%M} UTC.")
     if state.reason == "offline":
         issues.append("The node's queue cannot be read: it may be retired or suspended.")
+    if abs(state.clock_skew_seconds) > CLOCK_SECONDS_MAX:
+        side = "fast" if state.clock_skew_seconds > 0 else "slow"
+        issues.append(f"The clock is about {abs(state.clock_skew_seconds):.0f} s {side}: set it.")
     if state.trouble:
         issues.append(f"The broker refuses or is away: {state.trouble}")
     return issues

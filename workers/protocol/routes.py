@@ -11,6 +11,13 @@ TASK_WITHDRAW = "node.withdraw"
 KINDS = ("ack", "report", "heartbeat")
 
 ENROLL_PATH = "/api/v1/nodes/"
+#: The platform's signed key changes, oldest first.
+PLATFORM_KEYS_PATH = "/api/v1/platform-keys/"
+
+
+def rotation_path(node_id: str) -> str:
+    """Return where a node changes its key and broker password."""
+    return f"{ENROLL_PATH}{node_id}/keys/"
 
 
 def node_queue_name(node_id: str) -> str:
