@@ -9,6 +9,7 @@ asks nobody. Any one of them alone leaves a way.
 from __future__ import annotations
 
 import logging
+from datetime import datetime, timedelta
 
 from tasks import broker, queues
 from tasks.models import Node
@@ -17,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 #: Rows that change again and again while the broker is told are left to the next sweep.
 ROUNDS_MAX = 3
+#: Until then whoever changed the row is expected to tell the broker.
+LATE_AFTER = timedelta(seconds=10)
 #: Nodes one sweep brings up to date.
 SWEEP_MAX = 100
 
@@ -44,7 +47,7 @@ def enforce(*, node_id: str) -> None:
         unchanged = Node.objects.filter(
             pk=node_id, state=node.state, broker_password_hash=node.broker_password_hash
         )
-        if unchanged.update(is_broker_current=True):
+        if unchanged.update(broker_behind_since=None):
             return
     logger.warning("the node's row keeps changing", extra={"node_id": node_id})
 
@@ -64,12 +67,13 @@ def restore_queue(*, node_id: str) -> bool:
     return was_made
 
 
-def enforce_behind() -> int:
+def enforce_behind(*, now: datetime) -> int:
     """Carry out the rows that the broker was not told of; return how many were.
 
     It was away, or the process died before telling. Uses index: node_broker_behind.
     """
-    found = Node.objects.filter(is_broker_current=False).order_by("pk")
+    late = Node.objects.filter(broker_behind_since__lt=now - LATE_AFTER)
+    found = late.order_by("broker_behind_since", "pk")
     done = 0
     for node_id in list(found.values_list("pk", flat=True)[:SWEEP_MAX]):
         try:

@@ -198,7 +198,7 @@ def _move(
         "state_reason": reason or "",
     }
     if target not in admitted or not admitted.issuperset(sources):
-        fields["is_broker_current"] = False
+        fields["broker_behind_since"] = now
     moved = Node.objects.filter(pk=node_id, state__in=sources).update(**fields)
     node = Node.objects.get(pk=node_id)
     if moved == 0:

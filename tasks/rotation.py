@@ -68,7 +68,7 @@ def rotate(*, node_id: str, request: str, signature: str, proof: str, now: datet
         raise OutOfDate("The clock that dated it differs too much from ours.")
     password = passwords.make() if broker.is_rabbitmq() else ""
     with transaction.atomic(durable=True):
-        _store(node, wanted, password=password)
+        _store(node, wanted, password=password, now=now)
         dispatch.enforce_admission(node_id=node.pk)
     logger.info("node changed its keys", extra={"node_id": node.pk})
     return Rotation(
@@ -96,7 +96,7 @@ def _read(node: Node, request: str, signature: str, proof: str) -> messages.KeyR
     return wanted
 
 
-def _store(node: Node, wanted: messages.KeyRotation, *, password: str) -> None:
+def _store(node: Node, wanted: messages.KeyRotation, *, password: str, now: datetime) -> None:
     """Change the row if key, state and date still allow it; one of two callers wins."""
     standing = Node.objects.filter(
         pk=node.pk,
@@ -110,7 +110,7 @@ def _store(node: Node, wanted: messages.KeyRotation, *, password: str) -> None:
                 public_key=wanted.public_key,
                 broker_password_hash=passwords.hashed(password) if password else "",
                 rotation_sent_at=wanted.sent_at,
-                is_broker_current=False,
+                broker_behind_since=now,
             )
     except IntegrityError as exc:  # node_key_once
         raise KeyTaken("A node with this key is enrolled already.") from exc

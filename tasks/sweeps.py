@@ -49,7 +49,7 @@ def sweep(*, now: datetime) -> Swept:
         announced=_announce_again(now=now),
         resent=_send_again(now=now),
         assigned=len(scheduling.assign_ready(now=now)),
-        enforced=admission.enforce_behind(),
+        enforced=admission.enforce_behind(now=now),
     )
     if any(asdict(swept).values()):
         logger.info("swept %s", asdict(swept))

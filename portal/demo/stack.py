@@ -96,13 +96,17 @@ class Stack:
         With RabbitMQ the authority first: without it no node can log in.
         """
         if self.environment.get("BROKER_AUTHORITY"):
-            self.start("authority", [sys.executable, "manage.py", "authority"])
-            wait_until(self._authority_listens, seconds=30, what="the authority")
+            self.start_authority()
         self.start("portal", portal_argv(self.port))
         self.start("ingest", [sys.executable, "manage.py", "ingest"])
         self.start("worker", celery_argv("worker", "--pool", "solo", *_NO_GOSSIP))
         self.start("beat", celery_argv("beat", "--pidfile", ""))
         wait_until(self._answers, seconds=60, what=f"the portal, see {self.log_of('portal')}")
+
+    def start_authority(self) -> None:
+        """Start what RabbitMQ asks about nodes, and wait until it listens."""
+        self.start("authority", [sys.executable, "manage.py", "authority"])
+        wait_until(self._authority_listens, seconds=60, what="the authority")
 
     def start_node(self, number: int) -> Process:
         """Start an enrolled node."""

@@ -36,8 +36,8 @@ class Node(models.Model):
     state_reason = models.CharField(max_length=40, blank=True, default="")
     #: Salted hash of its broker password (`tasks.passwords`); the password is shown once.
     broker_password_hash = models.CharField(max_length=64, blank=True, default="")
-    #: Whether the broker was made to agree with state and key (`tasks.admission`).
-    is_broker_current = models.BooleanField(default=True)
+    #: Since when the broker has to be told of state or key (`tasks.admission`); null: it was.
+    broker_behind_since = models.DateTimeField(null=True)
     #: The node's own clock in its newest request for other keys; an older one is a replay.
     rotation_sent_at = models.DateTimeField(null=True)
     #: The node's own reason for not working, from its last heartbeat; empty when it works.
@@ -64,9 +64,9 @@ class Node(models.Model):
         indexes = [
             models.Index(fields=["owner", "-enrolled_at", "-id"], name="node_by_owner"),
             models.Index(
-                fields=["id"],
+                fields=["broker_behind_since", "id"],
                 name="node_broker_behind",
-                condition=models.Q(is_broker_current=False),
+                condition=models.Q(broker_behind_since__isnull=False),
             ),
         ]
 

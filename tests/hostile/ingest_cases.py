@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import pickle
+import struct
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -45,8 +46,8 @@ def _beat(s: Scene, node_id: str, **changes: Any) -> bytes:
 
 def _unknown(s: Scene, **changes: Any) -> bytes:
     """A well-formed report of the attacker's about an assignment that is not there."""
-    report = s.attacker.report(s.mine, assignment="999999999", nonce=scene.nonce())
-    return report.model_copy(update=changes).model_dump_json().encode()
+    invented = {"assignment": "999999999", "nonce": scene.nonce(), **changes}
+    return s.attacker.report(s.mine).model_copy(update=invented).model_dump_json().encode()
 
 
 def _send(body: Callable[[Scene], bytes], **options: Any) -> Send:
@@ -98,6 +99,35 @@ def _untyped(s: Scene) -> None:
     with s.channel() as channel:
         channel.confirm_select()
         channel.basic_publish_confirm(message, "ingress", key)
+
+
+def _raw(properties: bytes) -> Send:
+    """Publish with property bytes that no honest client would write."""
+
+    class Odd(Message):
+        def _serialize_properties(self) -> bytes:
+            return properties
+
+    def send(s: Scene) -> None:
+        key = routes.ingress_key("report", s.attacker.node_id)
+        with s.channel() as channel:
+            channel.confirm_select()
+            channel.basic_publish_confirm(Odd(_unknown(s)), "ingress", key)
+
+    return send
+
+
+def _headers(table: bytes) -> Send:
+    """Publish with nothing but this table of headers."""
+    return _raw(struct.pack(">HI", 0x2000, len(table)) + table)
+
+
+def _nested(depth: int) -> bytes:
+    """Return a header `x` of arrays in arrays."""
+    packed = b""
+    for _ in range(depth):
+        packed = b"A" + struct.pack(">I", len(packed)) + packed
+    return b"\x01x" + packed
 
 
 def _foreign_key(s: Scene) -> None:
@@ -218,6 +248,11 @@ CASES = [
     _case("send gzip as the encoding", ENVELOPE, _send(lambda s: gzip.compress(_unknown(s)), content_encoding="gzip"), "content_type"),
     _case("send a compression header", ENVELOPE, _send(_unknown, headers={"compression": "application/x-gzip"}), "compressed"),
     _case("ask for redelivery in ten years (eta)", ENVELOPE, _send(_unknown, headers={"eta": "2036-01-01T00:00:00", "timelimit": ["abc", {}]}), "bad_signature"),
+    _case("send a header from beyond the year 9999", ENVELOPE, _headers(b"\x01xT" + b"\x7f" * 8), "user_mismatch"),
+    _case("send a date from beyond the year 9999", ENVELOPE, _raw(struct.pack(">H", 0x0040) + b"\x7f" * 8), "user_mismatch"),
+    _case("send headers nested 20,000 deep", ENVELOPE, _headers(_nested(20_000)), "user_mismatch"),
+    _case("send a content type that is no UTF-8", ENVELOPE, _raw(struct.pack(">HB", 0x8000, 1) + b"\xff"), "user_mismatch"),
+    _case("send a slow codec as the encoding", ENVELOPE, _send(_unknown, content_encoding="punycode"), "content_type"),
     _case("nest lists 50,000 deep", STRICT, _send(lambda s: b"[" * 50_000 + b"]" * 50_000), "invalid"),
     _case("send a number of 100,000 digits", STRICT, _send(lambda s: b'{"v":' + b"9" * 100_000 + b"}"), "invalid"),
     _case("send 60 kB of headers", STRICT, _send(_unknown, headers={"bomb": "x" * 60_000}), "bad_signature"),
@@ -232,7 +267,7 @@ CASES = [
     _case("report the paid work as failed", ONCE, _again(status="failed", reason="x"), "no effect"),
     _case("report an assignment that is not there", ONCE, _send(_unknown), "no effect"),
     _case("report the victim's assignment", ONCE, _foreign_work, "no effect"),
-    _case("send the victim's report under one's own name", SENDER, _as_the_victim, "bad_signature"),
+    _case("send the victim's report under one's own name", SENDER, _as_the_victim, "node_mismatch"),
     _case("send an old heartbeat again", ONCE, _replayed_beat, "no effect"),
     _case("acknowledge a job that is over", ONCE, _ack(lambda s: s.mine.job), "no effect"),
     _case("acknowledge a job that is not there", ONCE, _ack(lambda s: "job_0"), "no effect"),

@@ -11,7 +11,7 @@ from tests.hostile.scene import Case, Scene
 from workers.protocol import messages, routes, signatures
 
 LINK = "a link is for one blob, for a while, and cannot be changed"
-TOKEN = "a token lets one machine in, for one person"  # noqa: S105
+TOKEN = "a token lets one machine in, for one person"
 OWN = "a user reaches only what is theirs"
 KEYS = "other keys only on the word of the key in force"
 ASKED = "the authority says yes to nothing but a node's own few rights"
@@ -121,12 +121,12 @@ CASES = [
     Case("lengthen a link's life", LINK, _altered("expires=", "expires=9"), "portal 403 url_altered"),
     Case("change a link's audience", LINK, _altered("audience=x", "audience=y"), "portal 403 url_altered"),
     Case("change a link's signature", LINK, _altered("signature=", "signature=A"), "portal 403 url_altered"),
-    Case("use a link after its time", LINK, lambda s: s.portal_says("GET", s.extras["expired"]), "portal 403 url_expired"),
+    Case("use a link after its time", LINK, lambda s: s.portal_says("GET", s.extras["expired"]), "portal 410 url_expired"),
     Case("enrol a second machine with one token", TOKEN, _used_token, "portal 403 token_invalid"),
     Case("enrol with an invented token", TOKEN, lambda s: _enroll(s, "nfe_invented"), "portal 403 token_invalid"),
     Case("enrol the victim's key again", TOKEN, _taken_key, "portal 409 key_taken"),
-    Case("ask for a token without an identity check", TOKEN, _unverified, "portal 403 person_required"),
-    Case("ask for a token as an annotator", TOKEN, _as("annotator", "POST", "/api/v1/nodes/enrollments/"), "portal 403 role_required"),
+    Case("ask for a token without an identity check", TOKEN, _unverified, "portal 403 kyc_required"),
+    Case("ask for a token as an annotator", TOKEN, _as("annotator", "POST", "/api/v1/nodes/enrollments/"), "portal 403 role_missing"),
     Case("ask for a token without a login", TOKEN, _as("", "POST", "/api/v1/nodes/enrollments/"), "portal 401 not_authenticated"),
     Case("retire the victim's node", OWN, _as("operator", "POST", "/api/v1/nodes/{victim}/retire/"), "portal 404 not_found"),
     Case("pause the victim's node", OWN, _as("operator", "POST", "/api/v1/nodes/{victim}/pause/"), "portal 404 not_found"),

@@ -67,7 +67,9 @@ class Scene:
             if table in LEFT_OUT:
                 continue
             where = f"WHERE id <> '{self.witness.node_id}'" if table == "tasks_node" else ""
-            digest = f"md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) FROM {table} t"
+            # Whatever a node signed is a sign of life, and says no more than that.
+            row = "(to_jsonb(t) - 'last_seen_at')::text" if table == "tasks_node" else "t::text"
+            digest = f"md5(coalesce(string_agg({row}, '|' ORDER BY {row}), '')) FROM {table} t"
             found[table] = self.rows(f"SELECT count(*), {digest} {where}")[0]
         found["queues"] = {
             name: self.depth(name)
@@ -125,12 +127,21 @@ class Scene:
             "password": login["password"],
             "virtual_host": login["vhost"],
         }
-        return Connection(
-            login["url"],
-            **{**parts, **changes},
-            connect_timeout=5,
-            transport_options={"confirm_publish": True},
-        )
+        confirming = {"transport_options": {"confirm_publish": True}}
+        return Connection(login["url"], **{**parts, **confirming, **changes}, connect_timeout=5)
+
+    def wait_alone(self, puppet: Puppet) -> None:
+        """Wait until the broker has forgotten the puppet's closed connections."""
+        url = httpx.URL(self.platform.stack.environment["BROKER_MANAGEMENT_URL"])
+        path = f"/api/connections/username/{puppet.login['username']}"
+        deadline = time.monotonic() + SETTLE_SECONDS_MAX
+        with httpx.Client(
+            base_url=url.copy_with(username=None, password=None),
+            auth=(url.username, url.password),
+        ) as client:
+            while client.get(path).json():
+                assert time.monotonic() < deadline, "connections stay open"
+                time.sleep(0.05)
 
     def broker_says(self, act: Callable[[Any], object], **changes: Any) -> str:
         """Do something on a channel of the attacker; return how the broker refused it."""

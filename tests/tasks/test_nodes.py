@@ -167,7 +167,7 @@ def test_a_removed_node_loses_its_leases_and_its_broker_access(
     assert set(lost.values_list("state", "reason")) == {("lost", "node_removed")}
     sent = [(callback.func.__name__, callback.keywords) for callback in callbacks]
     assert ("enforce_admission", {"node_id": node.pk}) in sent
-    assert not Node.objects.get(pk=node.pk).is_broker_current
+    assert Node.objects.get(pk=node.pk).broker_behind_since == now
     assert work.unsound() == []
 
 
