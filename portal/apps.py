@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.core.checks import Tags, register
+
+from portal import checks
 
 
 class PortalConfig(AppConfig):
@@ -10,3 +13,8 @@ class PortalConfig(AppConfig):
 
     name = "portal"
     verbose_name = "People"
+
+    def ready(self) -> None:
+        """Register our own checks for `check --deploy`."""
+        register(checks.check_transport, Tags.security, deploy=True)
+        register(checks.check_database, Tags.database, deploy=True)

@@ -141,7 +141,7 @@ BROKER_AUTHORITY_CALLERS = env.words("BROKER_AUTHORITY_CALLERS", ["127.0.0.1", "
 # Messages a second that one node may send for long (16 KiB of body count as one more); RabbitMQ
 # has no such limit. A node that sends more for longer than a burst is suspended.
 NODE_RATE = env.integer("NODEFOLK_NODE_RATE", 200)
-NODE_BURST = env.integer("NODEFOLK_NODE_BURST", 3000)
+NODE_BURST = env.integer("NODEFOLK_NODE_BURST", 1500)
 
 # How long a node may be silent before its work goes to another, seconds. Nodes send a sign
 # of life every 15 s while they work, so less than that is for tests only.

@@ -78,6 +78,8 @@ def take(
     dropped: Counter[str] = Counter()
     admitted = _within_share(arrivals, meter, dropped, now=now) if meter else arrivals
     proven = list(_prove_all(admitted, dropped)) if admitted else []
+    if not proven:  # a flood costs no further query
+        return _outcome(0, dropped, [])
     _take_beats(proven, now=now)
     with transaction.atomic():
         acks.accept(
@@ -88,10 +90,14 @@ def take(
         chunk_ids = reports.accept(_signed_reports(proven), now=now)
     for chunk_id in chunk_ids:
         verdicts.advance(chunk_id=chunk_id, now=now)
-    assigned = scheduling.assign_ready(now=now) if proven else []
+    assigned = scheduling.assign_ready(now=now)
+    return _outcome(len(proven), dropped, assigned)
+
+
+def _outcome(taken: int, dropped: Counter[str], assigned: Sequence[object]) -> Outcome:
     for code, count in dropped.items():
         logger.warning("dropped %d messages: %s", count, code)
-    return Outcome(taken=len(proven), dropped=dropped, assigned=len(assigned))
+    return Outcome(taken=taken, dropped=dropped, assigned=len(assigned))
 
 
 def _within_share(
@@ -108,11 +114,7 @@ def _within_share(
             flooding.add(node_id)
     if flooding:
         dropped["flood"] = len(arrivals) - len(admitted)
-        # Once it is suspended, what is left of its flood costs one query a batch.
-        standing = Node.objects.filter(
-            pk__in=flooding, state__in=[Node.State.ACTIVE, Node.State.PAUSED]
-        )
-        for node_id in list(standing.values_list("pk", flat=True)):
+        for node_id in meter.newly_over(flooding):
             _cut_off(node_id, now=now)
     return admitted
 
@@ -120,8 +122,8 @@ def _within_share(
 def _cut_off(node_id: str, *, now: datetime) -> None:
     try:
         nodes.suspend(node_id=node_id, now=now, reason=NodeReason.FLOODING)
-    except nodes.WrongState:
-        return  # another ingest process, or staff, was first
+    except (nodes.WrongState, Node.DoesNotExist):
+        return  # another ingest process, or staff, was first; or it is nobody
     logger.warning("a flooding node was cut off", extra={"node_id": node_id})
 
 

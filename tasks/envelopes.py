@@ -25,9 +25,9 @@ def guard() -> None:
     Without `user_id` such a message is dropped like any other whose sender is not proven.
     Again changes nothing.
     """
-    loader: Loader = serialization.PROPERTY_CLASSES[BASIC]
-    if not isinstance(loader, _Guarded):
-        serialization.PROPERTY_CLASSES[BASIC] = _Guarded(loader)
+    loaders: dict[int, Any] = serialization.PROPERTY_CLASSES
+    if not isinstance(loaders[BASIC], _Guarded):
+        loaders[BASIC] = _Guarded(loaders[BASIC])
 
 
 class _Guarded:

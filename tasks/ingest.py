@@ -61,6 +61,7 @@ class Ingest:
                 self._stop.wait(pause)
 
     def _consume(self) -> None:
+        channel: Any
         self._batch = []  # tags of an earlier connection are void
         with self._connection.clone() as connection, connection.channel() as channel:
             _limit_prefetch(channel)

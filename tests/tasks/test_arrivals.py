@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tasks import arrivals
+from tasks import arrivals, floods
 from tasks.models import Ack, Job, Node, Replica
 from tests import factories
 from tests.tasks import work
@@ -366,7 +366,7 @@ def test_a_replayed_heartbeat_changes_nothing(sender):
         "9999-12-31T23:59:59-23:59",
     ],
 )
-def test_a_heartbeat_from_the_ends_of_time_changes_nothing(sender, sent_at):
+def test_a_heartbeat_from_the_ends_of_time_changes_only_the_clock_shown(sender, sent_at):
     beat = heartbeat_of(sender)
     beat["sent_at"] = sent_at if isinstance(sent_at, str) else sent_at.isoformat()
     now_and_then = [sender.arrival("heartbeat", beat), sender.arrival("heartbeat", beat)]
@@ -375,6 +375,9 @@ def test_a_heartbeat_from_the_ends_of_time_changes_nothing(sender, sent_at):
     outcome = arrivals.take(now_and_then, now=LATER)
 
     assert (outcome.taken, outcome.assigned) == (2, 0)
+    sender.node.refresh_from_db()
+    assert abs(sender.node.clock_skew_ms) > limits.CLOCK_SKEW_SECONDS_MAX * 1000
+    Node.objects.filter(pk=sender.node.pk).update(clock_skew_ms=None)
     assert work.everything() == before
 
 
@@ -398,3 +401,18 @@ def test_dropped_content_never_reaches_a_log(sender, caplog):
 
     assert "swordfish" not in caplog.text
     assert "dropped 1 messages: invalid" in caplog.text
+
+
+def test_a_flooding_node_is_suspended_and_the_other_is_heard(db):
+    flooding, other = Sender(), Sender()
+    meter = floods.Meter(rate=1, burst=3)
+    flood = [flooding.arrival("heartbeat", heartbeat_of(flooding)) for _ in range(10)]
+    heard = other.arrival("heartbeat", heartbeat_of(other, slots=7))
+
+    outcome = arrivals.take([*flood, heard], now=LATER, meter=meter)
+
+    assert (outcome.taken, outcome.dropped) == (1, Counter({"flood": 7, "unknown_node": 3}))
+    flooding.node.refresh_from_db()
+    other.node.refresh_from_db()
+    assert (flooding.node.state, flooding.node.state_reason) == ("suspended", "flooding")
+    assert (other.node.state, other.node.slots) == ("active", 7)

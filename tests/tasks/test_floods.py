@@ -17,13 +17,24 @@ def counted(meter: floods.Meter, node_id: str, *, messages: int, size_bytes: int
     return sum(meter.admits(node_id, size_bytes=size_bytes) for _ in range(messages))
 
 
-def test_a_burst_is_admitted_and_then_the_rate():
+def test_a_burst_is_admitted_and_then_nothing_until_half_of_it_is_back():
     clock = Clock()
     meter = floods.Meter(rate=10, burst=50, clock=clock)
 
     assert counted(meter, "a", messages=60) == 50
     clock.seconds = 2.0
-    assert counted(meter, "a", messages=60) == 20
+    assert counted(meter, "a", messages=60) == 0
+    clock.seconds = 3.0
+    assert counted(meter, "a", messages=60) == 30
+
+
+def test_the_rate_is_admitted_for_ever():
+    clock = Clock()
+    meter = floods.Meter(rate=10, burst=50, clock=clock)
+
+    for second in range(100):
+        clock.seconds = float(second)
+        assert counted(meter, "a", messages=10) == 10
 
 
 def test_a_share_never_grows_beyond_the_burst():
@@ -62,3 +73,13 @@ def test_nodes_with_a_full_share_are_forgotten():
 
     assert len(meter._shares) == 2
     assert not meter.admits("busy", size_bytes=0)
+
+
+def test_a_node_over_its_share_is_named_once_a_second():
+    clock = Clock()
+    meter = floods.Meter(rate=10, burst=50, clock=clock)
+
+    assert meter.newly_over(["b", "a"]) == ["a", "b"]
+    assert meter.newly_over(["a", "c"]) == ["c"]
+    clock.seconds = 1.5
+    assert meter.newly_over(["a"]) == ["a"]
