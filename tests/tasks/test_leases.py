@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 import pytest
 from django.db import transaction
 
-from tasks import leases
+from tasks import leases, scheduling
 from tasks.models import Node, Replica
 from tasks.reasons import ReplicaReason
 from tests import factories
 from tests.tasks import work
-from workers.protocol import limits, messages
+from workers.protocol import messages
 
-LEASE = timedelta(seconds=limits.LEASE_SECONDS)
+LEASE = scheduling.LEASE
 SECOND = timedelta(seconds=1)
 
 
