@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
-from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
 
-from tasks.models import PlatformKeyChange
-from workers.protocol import limits, messages, signatures
-
-logger = logging.getLogger(__name__)
+from workers.protocol import signatures
 
 #: Raw private key, bytes.
 KEY_BYTES = 32
-CHANGES_MAX = limits.KEY_CHANGES_MAX
 
 
 class PlatformKeyUnreadable(Exception):
@@ -35,7 +29,7 @@ def platform_key() -> Ed25519PrivateKey:
     path: Path = settings.PLATFORM_KEY_PATH
     if not path.exists():
         _create(path)
-    return _load(path, path.stat().st_mtime_ns)
+    return read_key(path)
 
 
 def platform_public_key() -> str:
@@ -43,34 +37,22 @@ def platform_public_key() -> str:
     return signatures.public_text(platform_key())
 
 
-def change_platform_key(*, now: datetime) -> PlatformKeyChange:
-    """Make a new key, sign it with the old one, and sign with the new one from now on.
-
-    Nodes that pinned the old key ask for this statement when they see the new signature.
-    A run that was cut short is finished by the next one.
-    """
+def next_key_path() -> Path:
+    """Return the file of the key that follows, made on first use."""
     path: Path = settings.PLATFORM_KEY_PATH
     draft = path.with_name(f"{path.name}.next")
-    old = platform_key()
     if not draft.exists():
         _create(draft)
-    old_key = signatures.public_text(old)
-    new_key = signatures.public_text(_load(draft, draft.stat().st_mtime_ns))
-    statement = messages.KeySuccession(sent_at=now, old_key=old_key, new_key=new_key)
-    body = statement.model_dump_json()
-    change, _ = PlatformKeyChange.objects.get_or_create(
-        old_key=old_key,
-        new_key=new_key,
-        defaults={"body": body, "signature": signatures.sign(body.encode(), key=old)},
-    )
-    draft.replace(path)
-    logger.warning("the platform's key is now %s", change.new_key)
-    return change
+    return draft
 
 
-def platform_key_changes() -> list[PlatformKeyChange]:
-    """Return how the first key became today's, oldest first; one query."""
-    return list(PlatformKeyChange.objects.order_by("pk")[:CHANGES_MAX])
+def read_key(path: Path) -> Ed25519PrivateKey:
+    """Return the key in `path`.
+
+    Raises:
+        PlatformKeyUnreadable: the file holds something else.
+    """
+    return _load(path, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=4)

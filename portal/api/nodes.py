@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from portal import access
 from portal.api import base, fields, idempotency, pagination
 from portal.api.authentication import signed_in
-from tasks import identity, nodes, queries, rotation
+from tasks import identity, nodes, queries, rotation, succession
 from tasks.models import Node, Replica
 
 TOKEN_LENGTH_MAX = 200
@@ -310,7 +310,7 @@ class PlatformKeys(base.OpenEndpoint):
         """Show today's key and every change that led to it, oldest first."""
         known = {
             "current": identity.platform_public_key(),
-            "changes": identity.platform_key_changes(),
+            "changes": succession.changes(),
         }
         return Response(self.Output(known).data)
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tasks import identity, nodes, rotation
+from tasks import identity, nodes, rotation, succession
 from tasks.models import Node, PlatformKeyChange
 from tests import factories
 from tests.tasks import work
@@ -124,11 +124,11 @@ def test_the_platforms_new_key_is_vouched_for_by_the_old_one(db, settings, tmp_p
     settings.PLATFORM_KEY_PATH = tmp_path / "platform.key"
     first = identity.platform_public_key()
 
-    change = identity.change_platform_key(now=now)
+    change = succession.change_platform_key(now=now)
 
     second = identity.platform_public_key()
     assert (change.old_key, change.new_key) == (first, second)
     assert first != second
     signatures.verify(change.body.encode(), change.signature, public_key=first)
-    assert identity.platform_key_changes() == [PlatformKeyChange.objects.get()]
+    assert succession.changes() == [PlatformKeyChange.objects.get()]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["platform.key"]

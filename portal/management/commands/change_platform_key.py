@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from tasks import identity
+from tasks import succession
 
 
 class Command(BaseCommand):
@@ -16,5 +16,5 @@ class Command(BaseCommand):
     help = "Make a new platform key, vouched for by the old one, and use it from now on."
 
     def handle(self, **options: Any) -> None:
-        change = identity.change_platform_key(now=datetime.now(UTC))
+        change = succession.change_platform_key(now=datetime.now(UTC))
         self.stdout.write(f"the platform signs with {change.new_key} (was {change.old_key})")
