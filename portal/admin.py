@@ -112,12 +112,22 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 class NodeAdmin(ReadOnlyAdmin):
     """Nodes; suspending one ends its leases and its broker access at once."""
 
-    list_display = ("name", "id", "owner", "state", "reason", "last_seen_at", "numeric_class")
+    list_display = (
+        "name",
+        "id",
+        "owner",
+        "state",
+        "state_reason",
+        "reason",
+        "last_seen_at",
+        "numeric_class",
+    )
     list_filter = ("state",)
     list_select_related = ("owner",)
     search_fields = ("id", "name", "owner__email")
     ordering = ("-enrolled_at", "-pk")
-    actions = ("suspend",)
+    actions = ("suspend", "reinstate")
+    exclude = ("broker_password_hash",)
 
     @admin.action(description="Suspend: the broker refuses it", permissions=["suspend"])
     def suspend(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
@@ -129,8 +139,18 @@ class NodeAdmin(ReadOnlyAdmin):
             lambda node_id: nodes.suspend(node_id=node_id, now=timezone.now()),
         )
 
+    @admin.action(description="Reinstate: lift the suspension", permissions=["suspend"])
+    def reinstate(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
+        """Let each selected suspended node back in."""
+        _each(
+            self,
+            request,
+            chosen.values_list("pk", flat=True),
+            lambda node_id: nodes.reinstate(node_id=node_id, now=timezone.now()),
+        )
+
     def has_suspend_permission(self, request: HttpRequest) -> bool:
-        """Tell who may run the action; nobody edits the fields."""
+        """Tell who may run the two actions; nobody edits the fields."""
         return request.user.has_perm("tasks.change_node")
 
 

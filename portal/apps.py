@@ -17,3 +17,4 @@ class PortalConfig(AppConfig):
     def ready(self) -> None:
         """Register the system checks."""
         register(checks.check_embedded_parts, Tags.security, deploy=True)
+        register(checks.check_transport, Tags.security, deploy=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
+
+LOCAL_HOSTS = {"127.0.0.1", "::1", "localhost"}
 
 SQLITE = Error(
     "SQLite serves one machine only.", hint="Set DATABASE_URL to PostgreSQL.", id="nodefolk.E001"
@@ -28,6 +31,21 @@ EMAIL = Error(
 PLAIN_URL = Error(
     "The public URL is not HTTPS.", hint="Set NODEFOLK_PUBLIC_URL.", id="nodefolk.E005"
 )
+PLAIN_NODES = Error(
+    "Nodes elsewhere would be told to connect without TLS.",
+    hint="Set BROKER_NODE_URL to amqps://.",
+    id="nodefolk.E006",
+)
+PLAIN_BROKER = Error(
+    "The platform's own messages leave this machine without TLS.",
+    hint="Set BROKER_URL and BROKER_INGEST_URL to amqps://.",
+    id="nodefolk.E007",
+)
+NO_AUTHORITY = Error(
+    "RabbitMQ does not ask the portal about nodes.",
+    hint="Set BROKER_AUTHORITY and run `manage.py authority`.",
+    id="nodefolk.E008",
+)
 
 
 def check_embedded_parts(
@@ -37,12 +55,43 @@ def check_embedded_parts(
     """Refuse the embedded parts when debugging is off."""
     if settings.DEBUG:
         return []
-    is_file_broker = settings.BROKER_URL.startswith("filebroker:")
     found = [
         (SQLITE, settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")),
-        (FILE_BROKER, is_file_broker or not settings.BROKER_MANAGEMENT_URL),
+        (FILE_BROKER, _is_file_broker() or not settings.BROKER_MANAGEMENT_URL),
         (SECRET_KEY, settings.IS_SECRET_EMBEDDED),
         (EMAIL, settings.EMAIL_BACKEND.endswith("console.EmailBackend")),
-        (PLAIN_URL, not settings.PUBLIC_URL.startswith("https://")),
     ]
     return [error for error, is_found in found if is_found]
+
+
+def check_transport(
+    app_configs: Sequence[AppConfig] | None,  # noqa: ARG001  # Django's own signature
+    **kwargs: Any,  # noqa: ARG001
+) -> list[CheckMessage]:
+    """Refuse what would carry passwords and work in the clear when debugging is off."""
+    if settings.DEBUG:
+        return []
+    told = urlsplit(settings.BROKER_NODE_URL or settings.BROKER_URL)
+    is_told_plain = told.scheme != "amqps" and told.hostname not in LOCAL_HOSTS
+    ours = (settings.BROKER_URL, settings.BROKER_INGEST_URL)
+    found = [
+        (PLAIN_URL, not settings.PUBLIC_URL.startswith("https://")),
+        (PLAIN_NODES, is_told_plain and not _is_file_broker()),
+        (PLAIN_BROKER, not all(_is_private(url) for url in ours)),
+        (NO_AUTHORITY, not settings.BROKER_AUTHORITY and not _is_file_broker()),
+    ]
+    return [error for error, is_found in found if is_found]
+
+
+def _is_file_broker() -> bool:
+    return bool(settings.BROKER_URL.startswith("filebroker:"))
+
+
+def _is_private(url: str) -> bool:
+    """Say whether it is encrypted, unset, or stays with us.
+
+    A host without a dot is a neighbour on a private network, as in compose.yaml.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return parts.scheme != "amqp" or host in LOCAL_HOSTS or "." not in host

@@ -135,6 +135,20 @@ BROKER_MANAGEMENT_URL = env.text("BROKER_MANAGEMENT_URL", "")
 # What nodes are told, without login; differs from BROKER_URL behind TLS or a proxy.
 BROKER_NODE_URL = env.text("BROKER_NODE_URL", "")
 
+# The login of ingest, which may read what nodes wrote and nothing else; with none set, ingest
+# uses BROKER_URL, whose user may then read those queues too.
+BROKER_INGEST_URL = env.text("BROKER_INGEST_URL", "")
+# host:port where `manage.py authority` answers RabbitMQ's questions about nodes. Without it the
+# nodes' rights are written into RabbitMQ instead, for a broker that cannot ask.
+BROKER_AUTHORITY = env.text("BROKER_AUTHORITY", "")
+# Addresses or networks that may ask: the broker's own.
+BROKER_AUTHORITY_CALLERS = env.words("BROKER_AUTHORITY_CALLERS", ["127.0.0.1", "::1"])
+
+# Messages a second that one node may send for long (16 KiB of body count as one more); RabbitMQ
+# has no such limit. A node that sends more for longer than a burst is suspended.
+NODE_RATE = env.integer("NODEFOLK_NODE_RATE", 200)
+NODE_BURST = env.integer("NODEFOLK_NODE_BURST", 1500)
+
 # How long a node may be silent before its work goes to another, seconds. Nodes send a sign
 # of life every 15 s while they work, so less than that is for tests only.
 LEASE_SECONDS = env.integer("NODEFOLK_LEASE_SECONDS", 45)

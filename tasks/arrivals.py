@@ -1,8 +1,8 @@
 """What nodes sent, from raw bytes to changed rows.
 
-Each check is cheaper than the next and nothing is parsed before its sender is proven:
-routing key against the broker-checked user, type and size, Ed25519, strict pydantic. A
-message that fails is counted and dropped; its content never reaches a log.
+Each check is cheaper than the next and nothing is parsed before its sender is proven: the
+node's share, routing key against the broker-checked user, type and size, Ed25519, strict
+pydantic. A message that fails is counted and dropped; its content never reaches a log.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from datetime import datetime
 from django.db import transaction
 from pydantic import ValidationError
 
-from tasks import acks, dispatch, leases, reports, scheduling
+from tasks import acks, dispatch, floods, leases, nodes, reports, scheduling
 from tasks.models import Node
+from tasks.reasons import NodeReason
 from tasks.verification import verdicts
 from workers.protocol import limits, messages, routes, signatures
 
@@ -65,17 +66,21 @@ class _Proven:
     signature: str
 
 
-def take(arrivals: Sequence[Arrival], *, now: datetime) -> Outcome:
+def take(
+    arrivals: Sequence[Arrival], *, now: datetime, meter: floods.Meter | None = None
+) -> Outcome:
     """Take a batch: facts first, then decisions, then new assignments.
 
     Everything is harmless when repeated, so a batch that dies halfway is simply delivered
-    again; what it had not decided is decided by the sweeps.
+    again; what it had not decided is decided by the sweeps. `meter` counts what each node
+    sends, over many batches; without one nobody sends too much.
     """
     dropped: Counter[str] = Counter()
-    proven = list(_prove_all(arrivals, dropped))
-    beats = [each.message for each in proven if isinstance(each.message, messages.Heartbeat)]
-    with transaction.atomic():
-        leases.renew(sorted(beats, key=lambda beat: (beat.node, beat.sent_at)), now=now)
+    admitted = _within_share(arrivals, meter, dropped, now=now) if meter else arrivals
+    proven = list(_prove_all(admitted, dropped)) if admitted else []
+    if not proven:  # a flood costs no further query
+        return _outcome(0, dropped, [])
+    _take_beats(proven, now=now)
     with transaction.atomic():
         acks.accept(
             [each.message for each in proven if isinstance(each.message, messages.AckMessage)],
@@ -85,12 +90,59 @@ def take(arrivals: Sequence[Arrival], *, now: datetime) -> Outcome:
         chunk_ids = reports.accept(_signed_reports(proven), now=now)
     for chunk_id in chunk_ids:
         verdicts.advance(chunk_id=chunk_id, now=now)
-    assigned = scheduling.assign_ready(now=now) if proven else []
+    assigned = scheduling.assign_ready(now=now)
     with transaction.atomic():
         dispatch.receipt(reports=_receipts(proven))
+    return _outcome(len(proven), dropped, assigned)
+
+
+def _outcome(taken: int, dropped: Counter[str], assigned: Sequence[object]) -> Outcome:
     for code, count in dropped.items():
         logger.warning("dropped %d messages: %s", count, code)
-    return Outcome(taken=len(proven), dropped=dropped, assigned=len(assigned))
+    return Outcome(taken=taken, dropped=dropped, assigned=len(assigned))
+
+
+def _within_share(
+    arrivals: Sequence[Arrival], meter: floods.Meter, dropped: Counter[str], *, now: datetime
+) -> list[Arrival]:
+    """Leave out what nodes sent beyond their share, and cut those nodes off."""
+    admitted: list[Arrival] = []
+    flooding: set[str] = set()
+    for arrival in arrivals:
+        node_id = arrival.routing_key.partition(".")[2]
+        if meter.admits(node_id, size_bytes=len(arrival.body)):
+            admitted.append(arrival)
+        else:
+            flooding.add(node_id)
+    if flooding:
+        dropped["flood"] = len(arrivals) - len(admitted)
+        for node_id in meter.newly_over(flooding):
+            _cut_off(node_id, now=now)
+    return admitted
+
+
+def _cut_off(node_id: str, *, now: datetime) -> None:
+    try:
+        nodes.suspend(node_id=node_id, now=now, reason=NodeReason.FLOODING)
+    except (nodes.WrongState, Node.DoesNotExist):
+        return  # another ingest process, or staff, was first; or it is nobody
+    logger.warning("a flooding node was cut off", extra={"node_id": node_id})
+
+
+def _take_beats(proven: Sequence[_Proven], *, now: datetime) -> None:
+    """Renew leases; of one node's heartbeats in a batch the newest says it all."""
+    newest: dict[str, messages.Heartbeat] = {}
+    for each in proven:
+        beat = each.message
+        if isinstance(beat, messages.Heartbeat) and (
+            beat.node not in newest or newest[beat.node].sent_at < beat.sent_at
+        ):
+            newest[beat.node] = beat
+    with transaction.atomic():
+        heard = set(leases.renew([newest[node_id] for node_id in sorted(newest)], now=now))
+        for beat in newest.values():
+            if beat.node in heard and beat.reason == NodeReason.OFFLINE:
+                dispatch.restore_queue(node_id=beat.node)
 
 
 def _prove_all(arrivals: Sequence[Arrival], dropped: Counter[str]) -> list[_Proven]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import shared_task
 
-from tasks import broker, scheduling, sweeps
+from tasks import admission, scheduling, sweeps
 
 
 @shared_task(name="tasks.sweep", acks_late=True)
@@ -23,15 +23,7 @@ def schedule(*, job_ids: Sequence[str], **_: Any) -> None:
     scheduling.assign_ready(now=datetime.now(UTC), job_ids=job_ids)
 
 
-@shared_task(
-    name="tasks.revoke_node",
-    acks_late=True,
-    autoretry_for=(broker.BrokerUnavailable,),
-    max_retries=20,
-    retry_backoff=2,
-    retry_backoff_max=30,
-    retry_jitter=True,
-)
-def revoke_node(*, node_id: str, **_: Any) -> None:
-    """Take the node's broker access away."""
-    broker.revoke_node(node_id=node_id)
+@shared_task(name="tasks.restore_queue", acks_late=True)
+def restore_queue(*, node_id: str, **_: Any) -> None:
+    """Make the node's queue again, should it have expired."""
+    admission.restore_queue(node_id=node_id)

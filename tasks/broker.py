@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,13 +20,12 @@ from kombu import Connection, Queue
 from kombu.exceptions import KombuError
 from kombu.utils.url import parse_url
 
-from tasks import queues, rabbitmq
-from workers.protocol import filebroker, routes
+from tasks import passwords, queues, rabbitmq
+from workers.protocol import filebroker, routes, tls
 
 logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 5.0
-NODE_PASSWORD_BYTES = 32
 
 
 class BrokerUnavailable(Exception):
@@ -54,7 +52,7 @@ def declare_topology() -> None:
     Raises:
         BrokerUnavailable: some of it may have been made; call again.
     """
-    if _is_rabbitmq():
+    if is_rabbitmq():
         _declare_on_rabbitmq()
         return
     with _channel() as channel:
@@ -67,44 +65,114 @@ def declare_topology() -> None:
 def provision_node(*, node_id: str, kinds: Sequence[str]) -> BrokerLogin:
     """Make the node's queue and its login, with a fresh password; again renews both.
 
-    The queue hears of its own assignments and of announced jobs of these kinds.
+    The queue hears of its own assignments and of announced jobs of these kinds. With an
+    authority the password is good once its hash is on the node's row.
 
     Raises:
         BrokerUnavailable: call again; nothing half made can be used to log in.
     """
+    password = passwords.make() if is_rabbitmq() else ""
+    hashed = passwords.hashed(password) if password else ""
+    admit_node(node_id=node_id, kinds=kinds, password_hash=hashed)
+    return node_login(node_id=node_id, password=password)
+
+
+def node_login(*, node_id: str, password: str) -> BrokerLogin:
+    """Return what the node is told; asks no broker."""
+    username, queue = routes.broker_username(node_id), queues.node_queue(node_id)
+    if not is_rabbitmq():
+        return BrokerLogin(settings.BROKER_URL, username, "", "/", queue.name)
+    return BrokerLogin(_node_url(), username, password, vhost(), queue.name)
+
+
+def admit_node(*, node_id: str, kinds: Sequence[str], password_hash: str) -> None:
+    """Make the node's queue and open its login; what is there stays as it is.
+
+    Raises:
+        BrokerUnavailable: call again.
+    """
+    restore_node(node_id=node_id, kinds=kinds)
+    if not is_rabbitmq():
+        return
+    with _management() as api:
+        rabbitmq.admit_node_user(
+            api,
+            node_id=node_id,
+            password_hash=password_hash,
+            asks_authority=bool(settings.BROKER_AUTHORITY),
+        )
+    logger.info("node admitted", extra={"node_id": node_id})
+
+
+def restore_node(*, node_id: str, kinds: Sequence[str]) -> bool:
+    """Make the node's queue with its bindings, unless it is there; say whether it was made.
+
+    A queue that nobody reads for an hour is gone; the login is not touched.
+
+    Raises:
+        BrokerUnavailable: call again.
+    """
     queue = queues.node_queue(node_id)
     keys = [queues.announcement_pattern(kind) for kind in kinds]
-    username = routes.broker_username(node_id)
-    if not _is_rabbitmq():
+    if not is_rabbitmq():
         with _channel() as channel:
             _declare_by_channel(channel, queue, keys=keys)
-        return BrokerLogin(settings.BROKER_URL, username, "", "/", queue.name)
-    password = secrets.token_urlsafe(NODE_PASSWORD_BYTES)
+        return True
     with _management() as api:
-        rabbitmq.declare_queue(api, queue)
+        was_there = rabbitmq.has_queue(api, name=queue.name)
+        if not was_there:
+            rabbitmq.declare_queue(api, queue)
         rabbitmq.rebind(api, queue=queue.name, exchange=queues.ANNOUNCE.name, routing_keys=keys)
-        rabbitmq.put_node_user(api, node_id=node_id, password=password)
-        logger.info("node provisioned", extra={"node_id": node_id})
-        return BrokerLogin(_node_url(), username, password, api.vhost, queue.name)
+    return not was_there
 
 
-def revoke_node(*, node_id: str) -> None:
-    """Close the node's connections and remove its login and queue, at once.
+def shut_out_node(*, node_id: str) -> None:
+    """Close the node's connections and its login, at once; `admit_node` opens it again.
 
-    A node that is already gone is fine.
+    Its queue goes too: nothing may wait there for it.
 
     Raises:
         BrokerUnavailable: the node may still be connected; call again.
     """
     queue = queues.node_queue(node_id)
-    if not _is_rabbitmq():
+    if not is_rabbitmq():
         with _channel() as channel:
             channel.queue_delete(queue=queue.name)
         return
     with _management() as api:
-        rabbitmq.drop_node_user(api, node_id=node_id)
+        rabbitmq.shut_out_node_user(api, node_id=node_id)
         rabbitmq.delete_queue(api, name=queue.name)
-    logger.info("node revoked", extra={"node_id": node_id})
+    logger.info("node shut out", extra={"node_id": node_id})
+
+
+def revoke_node(*, node_id: str) -> None:
+    """Shut the node out and remove its login for good. A node that is gone is fine.
+
+    Raises:
+        BrokerUnavailable: the node may still be connected; call again.
+    """
+    shut_out_node(node_id=node_id)
+    if is_rabbitmq():
+        with _management() as api:
+            rabbitmq.drop_node_user(api, node_id=node_id)
+
+
+def is_rabbitmq() -> bool:
+    """Say which broker it is.
+
+    Raises:
+        BrokerUnavailable: RabbitMQ without an administrator's login.
+    """
+    if not settings.BROKER_URL.startswith("amqp"):
+        return False
+    if not settings.BROKER_MANAGEMENT_URL:
+        raise BrokerUnavailable("RabbitMQ needs BROKER_MANAGEMENT_URL as well.")
+    return True
+
+
+def vhost() -> str:
+    """Return the virtual host of the platform."""
+    return str(parse_url(settings.BROKER_URL)["virtual_host"] or "/")
 
 
 def is_reachable(timeout_seconds: float) -> bool:
@@ -129,32 +197,28 @@ def queue_depths() -> dict[str, int]:
         }
 
 
-def _is_rabbitmq() -> bool:
-    """Say which broker it is.
-
-    Raises:
-        BrokerUnavailable: RabbitMQ without an administrator's login.
-    """
-    if not settings.BROKER_URL.startswith("amqp"):
-        return False
-    if not settings.BROKER_MANAGEMENT_URL:
-        raise BrokerUnavailable("RabbitMQ needs BROKER_MANAGEMENT_URL as well.")
-    return True
-
-
 def _declare_on_rabbitmq() -> None:
-    platform = parse_url(settings.BROKER_URL)
-    administrator = urlsplit(settings.BROKER_MANAGEMENT_URL).username
+    shared = not settings.BROKER_INGEST_URL
+    logins = {settings.BROKER_URL: rabbitmq.SHARED_RIGHTS if shared else rabbitmq.PLATFORM_RIGHTS}
+    if not shared:
+        logins[settings.BROKER_INGEST_URL] = rabbitmq.INGEST_RIGHTS
     with _management() as api:
         rabbitmq.declare_vhost(api)
-        if platform["userid"] != administrator:  # else it would lose its own rights
-            rabbitmq.declare_platform_user(
-                api, username=platform["userid"], password=platform["password"]
-            )
+        for url, rights in logins.items():
+            _declare_login(api, url, rights)
         for exchange in queues.EXCHANGES:
             rabbitmq.declare_exchange(api, exchange)
         for queue in queues.PLATFORM_QUEUES:
             rabbitmq.declare_queue(api, queue)
+
+
+def _declare_login(api: rabbitmq.Api, url: str, rights: dict[str, str]) -> None:
+    login = parse_url(url)
+    if login["userid"] == urlsplit(settings.BROKER_MANAGEMENT_URL).username:
+        return  # the administrator would lose its own rights
+    rabbitmq.declare_platform_user(
+        api, username=login["userid"], password=login["password"], rights=rights
+    )
 
 
 def _declare_by_channel(channel: Any, queue: Queue, *, keys: Sequence[str]) -> None:
@@ -166,9 +230,9 @@ def _declare_by_channel(channel: Any, queue: Queue, *, keys: Sequence[str]) -> N
 
 @contextlib.contextmanager
 def _management() -> Iterator[rabbitmq.Api]:
-    vhost = parse_url(settings.BROKER_URL)["virtual_host"] or "/"
+    url = settings.BROKER_MANAGEMENT_URL
     try:
-        with rabbitmq.session(management_url=settings.BROKER_MANAGEMENT_URL, vhost=vhost) as api:
+        with rabbitmq.session(management_url=url, vhost=vhost()) as api:
             yield api
     except rabbitmq.ManagementFailed as exc:
         raise BrokerUnavailable(str(exc)) from exc
@@ -180,7 +244,10 @@ def _channel(*, timeout_seconds: float = TIMEOUT_SECONDS) -> Iterator[Any]:
     if settings.BROKER_URL.startswith(f"{filebroker.SCHEME}:"):
         options = filebroker.transport_options(settings.BROKER_URL)
     with Connection(
-        settings.BROKER_URL, connect_timeout=timeout_seconds, transport_options=options
+        settings.BROKER_URL,
+        connect_timeout=timeout_seconds,
+        transport_options=options,
+        ssl=tls.options(settings.BROKER_URL),
     ) as connection:
         try:
             connection.connect()

@@ -13,7 +13,7 @@ from celery.worker.consumer import Consumer
 from django.conf import settings
 
 from tasks import queues
-from workers.protocol import filebroker
+from workers.protocol import filebroker, tls
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
@@ -43,6 +43,7 @@ app = Celery("nodefolk_platform")
 app.conf.update(
     broker_url=settings.BROKER_URL,
     broker_heartbeat=30,
+    broker_use_ssl=tls.options(settings.BROKER_URL),
     broker_connection_retry_on_startup=True,
     broker_transport_options=(
         filebroker.transport_options(settings.BROKER_URL)

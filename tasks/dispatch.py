@@ -51,9 +51,14 @@ def schedule(*, job_ids: Sequence[str]) -> None:
     _after_commit(outgoing.send_work, name="tasks.schedule", arguments={"job_ids": list(job_ids)})
 
 
-def revoke_node(*, node_id: str) -> None:
-    """Take the node's broker access away."""
-    _after_commit(outgoing.send_work, name="tasks.revoke_node", arguments={"node_id": node_id})
+def enforce_admission(*, node_id: str) -> None:
+    """Let the broker do at once what the node's row says; see Note [Cutting a node off]."""
+    _after_commit(outgoing.enforce_admission, node_id=node_id)
+
+
+def restore_queue(*, node_id: str) -> None:
+    """Let a platform worker make the node's queue, should it have expired."""
+    _after_commit(outgoing.send_work, name="tasks.restore_queue", arguments={"node_id": node_id})
 
 
 def sweep() -> None:

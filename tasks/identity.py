@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -26,7 +26,10 @@ def platform_key() -> Ed25519PrivateKey:
     Raises:
         PlatformKeyUnreadable: the file holds something else.
     """
-    return _load(settings.PLATFORM_KEY_PATH)
+    path: Path = settings.PLATFORM_KEY_PATH
+    if not path.exists():
+        _create(path)
+    return read_key(path)
 
 
 def platform_public_key() -> str:
@@ -34,10 +37,27 @@ def platform_public_key() -> str:
     return signatures.public_text(platform_key())
 
 
-@cache
-def _load(path: Path) -> Ed25519PrivateKey:
-    if not path.exists():
-        _create(path)
+def next_key_path() -> Path:
+    """Return the file of the key that follows, made on first use."""
+    path: Path = settings.PLATFORM_KEY_PATH
+    draft = path.with_name(f"{path.name}.next")
+    if not draft.exists():
+        _create(draft)
+    return draft
+
+
+def read_key(path: Path) -> Ed25519PrivateKey:
+    """Return the key in `path`.
+
+    Raises:
+        PlatformKeyUnreadable: the file holds something else.
+    """
+    return _load(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path, _changed_at: int) -> Ed25519PrivateKey:
+    """Read the file once for each time it was changed, so that a new key needs no restart."""
     raw = path.read_bytes()
     if len(raw) != KEY_BYTES:
         raise PlatformKeyUnreadable(f"{path} does not hold {KEY_BYTES} bytes.")

@@ -1,8 +1,9 @@
 """The raw consumer of what nodes wrote: batches in, one service call, one ack.
 
-Not a Celery worker: Celery obeys a message's envelope (chains, callbacks, compression,
-task names) before anybody can check who sent it, and one message without a content type
-ends it. This process reads bytes and headers, nothing more.
+Not a Celery worker: Celery obeys a message's envelope (chains, callbacks, task names) before
+anybody can check who sent it, and one message without a content type ends it. Not a kombu
+consumer either: kombu inflates what says it is compressed. This process reads bytes and
+headers, nothing more, and survives those (`tasks.envelopes`).
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from collections.abc import Callable, Sequence
 from threading import Event
 from typing import Any
 
-from kombu import Connection, Consumer
+from kombu import Connection
 
-from tasks import queues
+from tasks import envelopes, queues
 from tasks.arrivals import Arrival
 from workers.protocol import signatures
 
@@ -47,6 +48,7 @@ class Ingest:
         An exception of the handler ends the process: nothing of that batch was
         acknowledged, all of it is delivered again.
         """
+        envelopes.guard()
         failures = 0
         while not self._stop.is_set():
             try:
@@ -59,19 +61,21 @@ class Ingest:
                 self._stop.wait(pause)
 
     def _consume(self) -> None:
+        channel: Any
         self._batch = []  # tags of an earlier connection are void
         with self._connection.clone() as connection, connection.channel() as channel:
             _limit_prefetch(channel)
-            consumer = Consumer(
-                channel,
-                queues.INGRESS_QUEUES,
-                on_message=self._collect,
-                auto_declare=False,
-                accept=None,
-            )
-            with consumer:
-                while not self._stop.is_set():
-                    self._read(connection)
+            # py-amqp would decode a body by whatever codec the sender names.
+            channel.auto_decode = False
+            for queue in queues.INGRESS_QUEUES:
+                channel.basic_consume(
+                    queue=queue.name,
+                    no_ack=False,
+                    callback=self._collect,
+                    consumer_tag=queue.name,
+                )
+            while not self._stop.is_set():
+                self._read(connection)
 
     def _collect(self, message: Any) -> None:
         self._batch.append(message)
@@ -92,22 +96,28 @@ class Ingest:
         batch, self._batch = self._batch, []
         started = time.perf_counter()
         self._handle([_arrival(message) for message in batch])
-        batch[-1].channel.basic_ack(batch[-1].delivery_tag, multiple=True)
+        batch[-1].channel.basic_ack(_tag(batch[-1]), multiple=True)
         logger.debug("batch of %d in %.3f s", len(batch), time.perf_counter() - started)
 
 
 def _arrival(message: Any) -> Arrival:
+    """Take what is needed from py-amqp's message, or from the file broker's (kombu's)."""
     headers = message.headers or {}
     body = message.body
     return Arrival(
         routing_key=str(message.delivery_info.get("routing_key", "")),
         user_id=message.properties.get("user_id"),
-        content_type=message.content_type,
-        content_encoding=message.content_encoding,
+        content_type=getattr(message, "content_type", None),
+        content_encoding=getattr(message, "content_encoding", None),
         signature=headers.get(signatures.HEADER),
         header_names=frozenset(str(name) for name in headers),
         body=body.encode() if isinstance(body, str) else bytes(body),
     )
+
+
+def _tag(message: Any) -> Any:
+    tag = message.delivery_info.get("delivery_tag")
+    return message.delivery_tag if tag is None else tag
 
 
 def _limit_prefetch(channel: Any) -> None:

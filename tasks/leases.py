@@ -36,7 +36,10 @@ def renew(heartbeats: Sequence[messages.Heartbeat], *, now: datetime) -> list[st
 
 
 def _renew_one(beat: messages.Heartbeat, *, now: datetime) -> bool:
+    skew_ms = round((beat.sent_at - now).total_seconds() * 1000)
     if abs(beat.sent_at - now) > SKEW_MAX:
+        # Taken or not, it is told: a node that is silent for it would not know why.
+        Node.objects.filter(pk=beat.node).update(clock_skew_ms=skew_ms)
         logger.warning("heartbeat with a wrong clock", extra={"node_id": beat.node})
         # Alive, but unable to prove that this is no replay: shown, and given no work.
         Node.objects.filter(pk=beat.node).update(last_seen_at=now, reason=NodeReason.CLOCK_SKEW)
@@ -45,6 +48,7 @@ def _renew_one(beat: messages.Heartbeat, *, now: datetime) -> bool:
     taken = known.update(
         last_seen_at=now,
         heartbeat_sent_at=beat.sent_at,
+        clock_skew_ms=skew_ms,
         slots=beat.slots,
         reason=beat.reason,
         cached_models=beat.cached_models,

@@ -1,4 +1,4 @@
-"""A node's life: enrolled with a one-time token, paused, resumed, retired, suspended."""
+"""A node's life: enrolled with a one-time token, paused, resumed, suspended, retired."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from pydantic import ValidationError
 
-from tasks import broker, catalog, dispatch, identity, leases
+from tasks import broker, catalog, dispatch, identity, leases, passwords, queues
 from tasks.errors import Refused
 from tasks.models import CatalogModel, EnrollmentToken, Node
+from tasks.reasons import NodeReason
 from workers.protocol import limits, messages, signatures
 from workers.protocol.allowance import Allowance
 
@@ -113,7 +114,8 @@ def enroll(
         if used == 0:
             raise BadToken("The token is unknown, used or expired; make a new one.")
         node = _create(token=token, name=name, public_key=public_key, hardware=hardware)
-        login = broker.provision_node(node_id=node.pk, kinds=["detect"])
+        login = broker.provision_node(node_id=node.pk, kinds=queues.NODE_KINDS)
+        _keep_password(node, login)
     logger.info("node enrolled", extra={"node_id": node.pk})
     return Enrollment(
         node=node,
@@ -194,30 +196,58 @@ def retire(*, node_id: str, now: datetime) -> Node:
     return _remove(node_id, target=Node.State.RETIRED, now=now)
 
 
-def suspend(*, node_id: str, now: datetime) -> Node:
-    """Stop a node as staff, as `retire` does but for the operator to see.
+def suspend(*, node_id: str, now: datetime, reason: NodeReason = NodeReason.SUSPENDED) -> Node:
+    """Stop a node as staff, or by itself for `reason`; `reinstate` undoes it.
 
     Raises:
         WrongState: it is suspended or retired already.
     """
-    return _remove(node_id, target=Node.State.SUSPENDED, now=now)
+    return _remove(node_id, target=Node.State.SUSPENDED, now=now, reason=reason)
 
 
-def _remove(node_id: str, *, target: Node.State, now: datetime) -> Node:
+def reinstate(*, node_id: str, now: datetime) -> Node:
+    """Let a suspended node back in, with its key and broker password as they were.
+
+    Raises:
+        WrongState: it is not suspended.
+    """
+    with transaction.atomic(durable=True):
+        node = _move(node_id, sources=[Node.State.SUSPENDED], target=Node.State.ACTIVE, now=now)
+        dispatch.enforce_admission(node_id=node_id)
+    return node
+
+
+def _remove(
+    node_id: str, *, target: Node.State, now: datetime, reason: NodeReason | None = None
+) -> Node:
     sources = [Node.State.ACTIVE, Node.State.PAUSED]
     if target == Node.State.RETIRED:
         sources.append(Node.State.SUSPENDED)
     with transaction.atomic(durable=True):
-        node = _move(node_id, sources=sources, target=target, now=now)
+        node = _move(node_id, sources=sources, target=target, now=now, reason=reason)
         leases.end_all_of_node(node_id=node_id, now=now)
-        dispatch.revoke_node(node_id=node_id)
+        dispatch.enforce_admission(node_id=node_id)
     return node
 
 
-def _move(node_id: str, *, sources: list[Node.State], target: Node.State, now: datetime) -> Node:
-    moved = Node.objects.filter(pk=node_id, state__in=sources).update(
-        state=target, state_changed_at=now
-    )
+def _move(
+    node_id: str,
+    *,
+    sources: list[Node.State],
+    target: Node.State,
+    now: datetime,
+    reason: NodeReason | None = None,
+) -> Node:
+    """Change the state; entering or leaving the broker is carried out by `tasks.admission`."""
+    admitted = {Node.State.ACTIVE, Node.State.PAUSED}
+    fields: dict[str, Any] = {
+        "state": target,
+        "state_changed_at": now,
+        "state_reason": reason or "",
+    }
+    if target not in admitted or not admitted.issuperset(sources):
+        fields["broker_behind_since"] = now
+    moved = Node.objects.filter(pk=node_id, state__in=sources).update(**fields)
     node = Node.objects.get(pk=node_id)
     if moved == 0:
         raise WrongState(f"The node is {node.state}.")
@@ -230,6 +260,11 @@ def _settings_changed(node_id: str) -> Node:
     Node.objects.filter(pk=node_id).update(settings_revision=F("settings_revision") + 1)
     dispatch.settings(node_ids=[node_id])
     return Node.objects.get(pk=node_id)
+
+
+def _keep_password(node: Node, login: broker.BrokerLogin) -> None:
+    hashed = passwords.hashed(login.password) if login.password else ""
+    Node.objects.filter(pk=node.pk).update(broker_password_hash=hashed)
 
 
 def _create(*, token: str, name: str, public_key: str, hardware: Mapping[str, Any]) -> Node:

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import F
 from kombu import Exchange
 
-from tasks import blobs, catalog, events, fleet, identity, queues
+from tasks import admission, blobs, broker, catalog, events, fleet, identity, queues
 from tasks.celery import app
 from tasks.models import Job, Node, Replica
 from tasks.reasons import EventCode
@@ -132,6 +132,14 @@ def send_work(*, name: str, arguments: dict[str, Any]) -> None:
         timeout=PUBLISH_TIMEOUT_SECONDS,
         confirm_timeout=PUBLISH_TIMEOUT_SECONDS,
     )
+
+
+def enforce_admission(*, node_id: str) -> None:
+    """Tell the broker here and now, in milliseconds; while it is away, the sweep tries on."""
+    try:
+        admission.enforce(node_id=node_id)
+    except broker.BrokerUnavailable as exc:
+        logger.warning("the broker cannot be told: %s", exc, extra={"node_id": node_id})
 
 
 def assignment(replica: Replica, *, now: datetime) -> messages.Assignment:

@@ -12,8 +12,13 @@ from django.db.models import Count, F, Max, Q, QuerySet
 from payments import queries as payments_queries
 from tasks import fleet, reasons, settlement
 from tasks.models import Ack, Chunk, Item, Job, Node, Replica
+from workers.protocol import limits
 
 NOTHING = payments_queries.Earnings(pending_minor=0, available_minor=0)
+
+
+#: A heartbeat may be this long under way without its clock being called wrong.
+CLOCK_ERROR_MS_MIN = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +94,10 @@ class NodeView:
     reason_text: str
     last_seen_at: datetime | None
     enrolled_at: datetime
+    #: How far its clock was ahead (behind: negative) at its newest heartbeat, seconds.
+    clock_skew_seconds: float | None
+    #: The same in words, empty when nothing is known.
+    clock_skew_text: str
     slots: int
     running: int
     hardware: Mapping[str, Any]
@@ -302,6 +311,8 @@ def _node_view(
         reason_text=_text(reasons.NodeReason, reason),
         last_seen_at=node.last_seen_at,
         enrolled_at=node.enrolled_at,
+        clock_skew_seconds=None if node.clock_skew_ms is None else node.clock_skew_ms / 1000,
+        clock_skew_text=_clock(node.clock_skew_ms),
         slots=node.slots,
         running=work.get("running", 0),
         hardware=node.hardware,
@@ -321,13 +332,24 @@ def _node_state(node: Node, *, running: int, now: datetime) -> tuple[str, str]:
     if node.state == Node.State.PAUSED:
         return "paused", reasons.NodeReason.PAUSED_ON_PAGE
     if node.state != Node.State.ACTIVE:
-        return node.state, node.state
+        return node.state, node.state_reason or node.state
+    if abs(node.clock_skew_ms or 0) > limits.CLOCK_SKEW_SECONDS_MAX * 1000:
+        return "offline", reasons.NodeReason.WRONG_CLOCK
     if node.last_seen_at is None or node.last_seen_at < now - fleet.ONLINE:
         return "offline", reasons.NodeReason.OFFLINE
     if node.reason:
         paused = node.reason == reasons.NodeReason.PAUSED_LOCALLY
         return ("paused" if paused else "online"), node.reason
     return "online", "" if running else reasons.NodeReason.NO_WORK
+
+
+def _clock(skew_ms: int | None) -> str:
+    """Say how wrong a clock is; what a message takes to arrive is no error of the clock."""
+    if skew_ms is None:
+        return ""
+    if abs(skew_ms) < CLOCK_ERROR_MS_MIN:
+        return "right"
+    return f"{abs(skew_ms) / 1000:.0f} s {'fast' if skew_ms > 0 else 'slow'}"
 
 
 def _text(

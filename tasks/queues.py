@@ -33,6 +33,9 @@ NODE_QUEUE_EXPIRES_MS = 3600 * SECOND_MS
 NODE_MESSAGE_TTL_MS = 30 * SECOND_MS
 NODE_QUEUE_LENGTH_MAX = 1000
 
+#: Kinds of work every node hears of.
+NODE_KINDS = ("detect",)
+
 NODE_ID_PATTERN = re.compile(r"node_[0-9a-z]{26}")
 
 ANNOUNCE = Exchange("announce", type="topic", no_declare=True)

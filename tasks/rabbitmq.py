@@ -1,9 +1,12 @@
 """RabbitMQ's management API: the topology, and one user for each node.
 
-Only this module holds the administrator's login; workers and ingest run as a user that
+Only this module holds the administrator's login; workers and ingest run as users that
 may configure nothing. Every call is idempotent and bounded in time.
 
 A node's user may read its own queue and write `ingress` under its own keys, nothing else.
+RabbitMQ asks the authority for that (`tasks.authority`); the user itself has no password
+and no rights, and is there because RabbitMQ's limits need one. For a broker that cannot
+ask, password hash and rights are written into it.
 What permissions cannot forbid (a passive declare, CC headers) is harmless, because ingest
 believes only the delivered key together with the broker-checked `user_id`.
 """
@@ -27,11 +30,19 @@ TIMEOUT_SECONDS = 5.0
 NODE_CONNECTIONS_MAX = 3
 NODE_CHANNELS_MAX = 6
 
+#: Portal, workers and what ingest publishes: no queue that nodes write to.
 PLATFORM_RIGHTS = {
     "configure": "^$",
     "write": "^(announce|assign|internal)$",
-    "read": r"^platform\..*$",
+    "read": r"^platform\.work$",
 }
+INGEST_RIGHTS = {
+    "configure": "^$",
+    "write": "^$",
+    "read": r"^platform\.(reports|acks|heartbeats)$",
+}
+#: One user for both.
+SHARED_RIGHTS = {**PLATFORM_RIGHTS, "read": r"^platform\..*$"}
 
 
 class ManagementFailed(Exception):
@@ -53,6 +64,10 @@ class Api:
 
     def get(self, *path: str) -> Any:
         return self._call("GET", path).json()
+
+    def exists(self, *path: str) -> bool:
+        """Say whether there is such a thing."""
+        return self._call("GET", path, absent_is_fine=True).status_code != 404
 
     def delete(self, *path: str) -> None:
         """Delete; what is already gone is fine."""
@@ -95,10 +110,12 @@ def declare_vhost(api: Api) -> None:
     api.put("vhosts", api.vhost)
 
 
-def declare_platform_user(api: Api, *, username: str, password: str) -> None:
-    """Make the login of workers and ingest, with the least rights they can do with."""
+def declare_platform_user(
+    api: Api, *, username: str, password: str, rights: dict[str, str]
+) -> None:
+    """Make a login of the platform's own, with the least rights it can do with."""
     api.put("users", username, body={"password": password, "tags": ""})
-    api.put("permissions", api.vhost, username, body=PLATFORM_RIGHTS)
+    api.put("permissions", api.vhost, username, body=rights)
 
 
 def declare_exchange(api: Api, exchange: Exchange) -> None:
@@ -129,12 +146,29 @@ def rebind(api: Api, *, queue: str, exchange: str, routing_keys: Sequence[str]) 
             api.delete(*path, binding["properties_key"])
 
 
-def put_node_user(api: Api, *, node_id: str, password: str) -> None:
-    """Make or renew a node's login: first its limits and rights, so it never has more."""
+def admit_node_user(api: Api, *, node_id: str, password_hash: str, asks_authority: bool) -> None:
+    """Open a node's login: limits and rights first, so it never has more.
+
+    `password_hash` (`tasks.passwords`) is installed only where RabbitMQ cannot ask the
+    authority; else the user has no password of its own, so that no login bypasses it.
+    """
     username = routes.broker_username(node_id)
     api.put("users", username, body={"password_hash": "", "tags": ""})
-    api.put("user-limits", username, "max-connections", body={"value": NODE_CONNECTIONS_MAX})
     api.put("user-limits", username, "max-channels", body={"value": NODE_CHANNELS_MAX})
+    if asks_authority:
+        api.delete("permissions", api.vhost, username)
+        api.delete("topic-permissions", api.vhost, username)
+    else:
+        _put_node_rights(api, node_id=node_id)
+    api.put("user-limits", username, "max-connections", body={"value": NODE_CONNECTIONS_MAX})
+    if not asks_authority:
+        algorithm = "rabbit_password_hashing_sha256"
+        login = {"password_hash": password_hash, "hashing_algorithm": algorithm, "tags": ""}
+        api.put("users", username, body=login)
+
+
+def _put_node_rights(api: Api, *, node_id: str) -> None:
+    username = routes.broker_username(node_id)
     own_queue = re.escape(routes.node_queue_name(node_id))
     api.put(
         "permissions",
@@ -149,21 +183,29 @@ def put_node_user(api: Api, *, node_id: str, password: str) -> None:
         username,
         body={"exchange": queues.INGRESS.name, "write": keys, "read": "^$"},
     )
-    api.put("users", username, body={"password": password, "tags": ""})
 
 
-def drop_node_user(api: Api, *, node_id: str) -> None:
-    """Cut a node off at once.
+def shut_out_node_user(api: Api, *, node_id: str) -> None:
+    """Cut a node off at once; the authority must say no before, or it would be let in again.
 
-    In this order: the password and all connections are forbidden, the open connections
-    are closed, and only then the user goes, so that no reconnecting loop slips through.
-    Blanking the password also makes the user if it is gone: limits need one.
+    In this order: the password and all connections are forbidden, then the open connections
+    are closed, so that no reconnecting loop slips through. Blanking the password also makes
+    the user if it is gone: limits need one.
     """
     username = routes.broker_username(node_id)
     api.put("users", username, body={"password_hash": "", "tags": ""})
     api.put("user-limits", username, "max-connections", body={"value": 0})
     api.delete("connections", "username", username)
-    api.delete("users", username)
+
+
+def drop_node_user(api: Api, *, node_id: str) -> None:
+    """Remove a node's user after it was shut out."""
+    api.delete("users", routes.broker_username(node_id))
+
+
+def has_queue(api: Api, *, name: str) -> bool:
+    """Say whether the queue is there."""
+    return api.exists("queues", api.vhost, name)
 
 
 def delete_queue(api: Api, *, name: str) -> None:

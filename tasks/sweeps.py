@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 
-from tasks import dispatch, leases, scheduling
+from tasks import admission, dispatch, leases, scheduling
 from tasks.models import Ack, Chunk, Job, Replica
 from tasks.verification import verdicts
 
@@ -37,6 +37,8 @@ class Swept:
     announced: int
     resent: int
     assigned: int
+    #: Nodes whose rows the broker was not told of.
+    enforced: int
 
 
 def sweep(*, now: datetime) -> Swept:
@@ -47,6 +49,7 @@ def sweep(*, now: datetime) -> Swept:
         announced=_announce_again(now=now),
         resent=_send_again(now=now),
         assigned=len(scheduling.assign_ready(now=now)),
+        enforced=admission.enforce_behind(now=now),
     )
     if any(asdict(swept).values()):
         logger.info("swept %s", asdict(swept))

@@ -13,6 +13,7 @@ from django.db import connection
 from portal.models import User
 from tasks import broker
 from tests import factories
+from tests.flows import platform as platforms
 
 
 def pytest_collection_modifyitems(config, items):
@@ -29,6 +30,13 @@ def pytest_collection_modifyitems(config, items):
 def _topology():
     """Declare exchanges and queues once, on whichever broker the settings name."""
     broker.declare_topology()
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory):
+    """One platform of real processes for all suites that need one: its ports are fixed."""
+    with platforms.running(tmp_path_factory.mktemp("platform")) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,17 @@ from typing import Any, TypeAlias
 from celery.signals import after_setup_logger
 from celery.worker import state as worker_state
 
-from workers import config, control, identity, leaving, reasons, runtime, status, upkeep
+from workers import (
+    config,
+    control,
+    identity,
+    leaving,
+    reasons,
+    rotation,
+    runtime,
+    status,
+    upkeep,
+)
 from workers.config import Home
 from workers.protocol import limits
 from workers.sandbox import RoomLimits
@@ -144,6 +154,14 @@ def _log_to_file(home: Home) -> Callable[..., None]:
     return add_file
 
 
+def _rotate(_options: argparse.Namespace, home: Home) -> int:
+    config.read(home)
+    with upkeep.lock(home):
+        rotation.rotate(home=home, now=datetime.now(UTC))
+    _say("The key and the broker password are new; the old ones are good for nothing.")
+    return EXIT_OK
+
+
 def _exit_code(app: NodeApp) -> int:
     """Return 0 only when a signal asked for the end and all work was finished."""
     if app.runtime.was_abandoned:
@@ -210,6 +228,7 @@ def _parser() -> argparse.ArgumentParser:
     pause = _add(commands, "pause", _pause, "take no new work")
     pause.add_argument("duration", nargs="?", type=_duration, help="for example 30m, 2h or 1d")
     _add(commands, "resume", _resume, "take work again")
+    _add(commands, "rotate", _rotate, "change the key and the broker password (while stopped)")
     _add_upkeep(commands)
     return parser
 

@@ -103,6 +103,10 @@ class Home:
         return self.root / "key.pem"
 
     @property
+    def next_key_file(self) -> Path:
+        return self.root / "key.next.pem"
+
+    @property
     def state_file(self) -> Path:
         return self.root / "state.json"
 

@@ -34,6 +34,11 @@ ANSWER_BYTES_MAX = limits.MIB
 class EnrollmentFailed(Exception):
     """The portal did not take the node; the sentence says what to do."""
 
+    def __init__(self, sentence: str, *, code: str = "") -> None:
+        super().__init__(sentence)
+        #: The portal's code for its refusal, empty without one.
+        self.code = code
+
 
 class AlreadyEnrolled(Exception):
     """This home holds an enrolled node."""
@@ -135,13 +140,7 @@ def hardware() -> dict[str, str | int]:
 
 
 def _ask(url: str, body: dict[str, object]) -> Enrolled:
-    try:
-        with httpx.stream("POST", url, json=body, timeout=TIMEOUT_SECONDS) as response:
-            content = _read_bounded(response)
-    except (httpx.HTTPError, httpx.InvalidURL) as exc:
-        raise EnrollmentFailed(f"The portal at {url} cannot be reached: {exc}.") from exc
-    if response.status_code != httpx.codes.CREATED:
-        raise EnrollmentFailed(_refusal(response.status_code, content))
+    content = ask(url, body)
     try:
         answer = Enrolled.model_validate_json(content)
         signatures.load_public(answer.platform_key)
@@ -152,6 +151,22 @@ def _ask(url: str, body: dict[str, object]) -> Enrolled:
     if answer.broker.queue != routes.node_queue_name(answer.id):
         raise EnrollmentFailed("The portal named another node's queue; ask its staff.")
     return answer
+
+
+def ask(url: str, body: dict[str, object]) -> bytes:
+    """Post JSON to the portal and return the body of its answer, at most 1 MiB.
+
+    Raises:
+        EnrollmentFailed: it cannot be reached or refused; `code` says why if it said so.
+    """
+    try:
+        with httpx.stream("POST", url, json=body, timeout=TIMEOUT_SECONDS) as response:
+            content = _read_bounded(response)
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        raise EnrollmentFailed(f"The portal at {url} cannot be reached: {exc}.") from exc
+    if not response.is_success:
+        raise _refusal(response.status_code, content)
+    return content
 
 
 def _read_bounded(response: httpx.Response) -> bytes:
@@ -178,12 +193,11 @@ _ADVICE = {
 }
 
 
-def _refusal(status: int, content: bytes) -> str:
+def _refusal(status: int, content: bytes) -> EnrollmentFailed:
     try:
         problem = Problem.model_validate_json(content)
     except ValidationError:
         problem = Problem()
-    if problem.code in _ADVICE:
-        return _ADVICE[problem.code]
     said = problem.detail or "no reason given"
-    return f"The portal refused (HTTP {status}): {said}"
+    advice = _ADVICE.get(problem.code, f"The portal refused (HTTP {status}): {said}")
+    return EnrollmentFailed(advice, code=problem.code)

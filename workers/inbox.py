@@ -7,6 +7,7 @@ strict schema decides. Ids, nonces and times are the agent's business.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
 from pydantic import ValidationError
 
@@ -50,6 +51,23 @@ def read(task: str, text: object, signature: object, *, platform_key: str) -> Ev
         return MESSAGES[task](body)
     except ValidationError as exc:
         raise Refused("malformed") from exc
+
+
+def sent_at(event: events.Event) -> datetime | None:
+    """Return the platform's time when it sent the message; None for what is no message."""
+    match event:
+        case events.Announced():
+            return event.announcement.sent_at
+        case events.Assigned():
+            return event.assignment.sent_at
+        case events.Withdrawn():
+            return event.withdrawal.sent_at
+        case events.SettingsReceived():
+            return event.settings.sent_at
+        case events.Receipted():
+            return event.receipt.sent_at
+        case _:
+            return None
 
 
 def _body(text: object) -> bytes:

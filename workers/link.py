@@ -25,7 +25,7 @@ from kombu.exceptions import ConnectionError as BrokerAway
 from workers import config
 from workers.config import BrokerLogin
 from workers.outbox import Outbox
-from workers.protocol import filebroker, limits, messages, routes, signatures
+from workers.protocol import filebroker, limits, messages, routes, signatures, tls
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,7 @@ def connect(login: BrokerLogin) -> Connection:
         heartbeat=BROKER_HEARTBEAT_SECONDS,
         connect_timeout=CONNECT_SECONDS_MAX,
         transport_options=transport_options(login),
+        ssl=tls.options(login.url),
     )
 
 

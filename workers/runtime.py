@@ -37,6 +37,7 @@ from workers import (
     status,
     steering,
     transfer,
+    trust,
 )
 from workers.config import Config, Home
 from workers.execution import Workshop
@@ -74,6 +75,8 @@ MODEL_ERRORS = (
     sandbox.RoomUnavailable,
     OSError,
 )
+#: How often the portal is asked whether its key changed, at most, seconds.
+KEY_SECONDS_MIN = 60
 
 
 def now_utc() -> datetime:
@@ -97,6 +100,9 @@ class Runtime:
         """`senses` tells how the machine is; by default what /proc and /sys say."""
         self._home = home
         self._settings = settings
+        self._platform_key = settings.platform_key
+        self._key_due = 0.0
+        self._skew_seconds = 0.0
         self._clock = clock
         built_in = frozenset(model.digest for model in settings.models)
         self._lock = threading.Lock()
@@ -164,11 +170,36 @@ class Runtime:
     def receive(self, task: str, text: object, signature: object) -> None:
         """Take a message of the platform, from any thread; refused ones are counted."""
         try:
-            event = inbox.read(task, text, signature, platform_key=self._settings.platform_key)
+            event = inbox.read(task, text, signature, platform_key=self._platform_key)
         except inbox.Refused as exc:
             self._note_refusal(task, str(exc))
+            if str(exc) == "bad_signature":
+                self._ask_for_key()
             return
+        if sent_at := inbox.sent_at(event):
+            self._skew_seconds = (self._clock() - sent_at).total_seconds()
         self._step(event)
+
+    def _ask_for_key(self) -> None:
+        """See whether the platform's key changed; the message comes again by itself."""
+        if time.monotonic() < self._key_due:
+            return
+        self._key_due = time.monotonic() + KEY_SECONDS_MIN
+        with contextlib.suppress(RuntimeError):  # the executor has been shut down
+            self._background.submit(self._follow_platform_key)
+
+    def _follow_platform_key(self) -> None:
+        try:
+            key = trust.follow(self._platform_key, trust.fetch(self._settings.portal_url))
+        except trust.Unknown as exc:
+            logger.warning("the portal does not say whether its key changed: %s", exc)
+            return
+        if key == self._platform_key:
+            return
+        self._platform_key = key
+        self._settings = self._settings.model_copy(update={"platform_key": key})
+        config.write(self._home, self._settings)
+        logger.warning("the platform has a new key, vouched for by the old one")
 
     def stop(self, *, is_hurried: Callable[[], bool]) -> None:
         """Hand back what waits, let running pictures finish and reports go out, end.
@@ -365,7 +396,11 @@ class Runtime:
         state = self._state(is_stopped=is_stopped)
         is_due = time.monotonic() >= self._written_due
         is_same = self._written is not None and state == self._written.model_copy(
-            update={"written_at": state.written_at, "contact_at": state.contact_at}
+            update={
+                "written_at": state.written_at,
+                "contact_at": state.contact_at,
+                "clock_skew_seconds": state.clock_skew_seconds,
+            }
         )
         if is_same and not is_due:
             return
@@ -398,6 +433,7 @@ class Runtime:
                 limits_trouble=self._steering.trouble,
                 contact_at=self._link.contact_at,
                 trouble=self._link.trouble,
+                clock_skew_seconds=self._skew_seconds,
                 written_at=self._clock(),
             )
 

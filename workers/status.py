@@ -20,6 +20,9 @@ CONTACT_AGE_MAX = timedelta(seconds=2 * limits.HEARTBEAT_IDLE_SECONDS + 30)
 WRITE_SECONDS = 10
 WRITE_AGE_MAX = timedelta(seconds=6 * WRITE_SECONDS)
 
+#: Beyond what a message's delay explains; the platform hears nobody beyond ten minutes.
+CLOCK_SECONDS_MAX = 60
+
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -59,6 +62,9 @@ class State(BaseModel):
     #: When the broker last confirmed a message.
     contact_at: AwareDatetime | None
     trouble: str
+    #: How far this clock was ahead of the platform's at its last message; up to half a minute
+    #: of it may be the message's own delay.
+    clock_skew_seconds: float = 0.0
     written_at: AwareDatetime
 
 
@@ -132,6 +138,9 @@ def _issues_running(state: State, now: datetime) -> list[str]:
         issues.append("The node's queue cannot be read: it may be retired or suspended.")
     if state.reason == reasons.CLOCK_SKEW and state.skew_seconds is not None:
         issues.append(f"The clock is {state.skew_seconds:+.0f} s off: set it, best by NTP.")
+    elif abs(state.clock_skew_seconds) > CLOCK_SECONDS_MAX:
+        side = "fast" if state.clock_skew_seconds > 0 else "slow"
+        issues.append(f"The clock is about {abs(state.clock_skew_seconds):.0f} s {side}: set it.")
     if state.limits_trouble:
         issues.append(state.limits_trouble)
     if state.trouble:

@@ -21,7 +21,7 @@ from kombu import Exchange, Queue
 
 from workers import config, identity, inbox, link
 from workers.config import Config, Home
-from workers.protocol import filebroker
+from workers.protocol import filebroker, tls
 from workers.runtime import Runtime
 from workers.sandbox import RoomLimits
 
@@ -164,6 +164,7 @@ def _configure(app: NodeApp, settings: Config, poll_seconds: float | None) -> No
     app.conf.update(
         broker_url=config.broker_url(settings.broker),
         broker_transport_options=options,
+        broker_use_ssl=tls.options(settings.broker.url),
         broker_heartbeat=BROKER_HEARTBEAT_SECONDS,
         broker_pool_limit=1,
         broker_login_method="PLAIN",

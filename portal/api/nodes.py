@@ -16,12 +16,13 @@ from rest_framework.response import Response
 from portal import access
 from portal.api import base, fields, idempotency, pagination
 from portal.api.authentication import signed_in
-from tasks import nodes, queries
+from tasks import identity, nodes, queries, rotation, succession
 from tasks.models import Node, Replica
 from workers.protocol import signatures
 
 TOKEN_LENGTH_MAX = 200
 PUBLIC_KEY_LENGTH_MAX = 100
+ROTATION_LENGTH_MAX = 500
 CORES_MAX = 100_000
 MEMORY_BYTES_MAX = 2**60
 
@@ -47,6 +48,9 @@ class NodeOutput(serializers.Serializer[Any]):
     reason_text = serializers.CharField()
     last_seen_at = serializers.DateTimeField(allow_null=True)
     enrolled_at = serializers.DateTimeField()
+    clock_skew_seconds = serializers.FloatField(
+        allow_null=True, help_text="How far its clock is ahead; beyond 600 it is not heard."
+    )
     credibility = serializers.SerializerMethodField(
         help_text="How far its unchecked answers are believed, per model version."
     )
@@ -117,6 +121,16 @@ class Hardware(fields.Notes):
         return hardware
 
 
+class BrokerOutput(serializers.Serializer[Any]):
+    """A node's login at the broker, shown once."""
+
+    url = serializers.CharField()
+    username = serializers.CharField()
+    password = serializers.CharField()
+    vhost = serializers.CharField()
+    queue = serializers.CharField()
+
+
 class Enrollments(base.Endpoint):
     """Tokens that let machines in."""
 
@@ -157,20 +171,13 @@ class Nodes(base.Endpoint):
     class Output(serializers.Serializer[Any]):
         """What the new node needs to begin."""
 
-        class Broker(serializers.Serializer[Any]):
-            url = serializers.CharField()
-            username = serializers.CharField()
-            password = serializers.CharField()
-            vhost = serializers.CharField()
-            queue = serializers.CharField()
-
         class Model(serializers.Serializer[Any]):
             digest = serializers.CharField()
             size_bytes = serializers.IntegerField()
             url = serializers.CharField()
 
         id = serializers.CharField(source="node.pk")
-        broker = Broker()
+        broker = BrokerOutput()
         platform_key = serializers.CharField(help_text="Base64; assignments are signed by it.")
         models = Model(many=True)
 
@@ -283,6 +290,60 @@ class LeaveNode(base.OpenEndpoint):
             now=timezone.now(),
         )
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class NodeKeys(base.OpenEndpoint):
+    """A machine's key and broker password; it shows who it is by signing with its key."""
+
+    class Input(fields.Input):
+        """Signed by the key in force and by the one that follows."""
+
+        request = fields.Text(
+            max_length=ROTATION_LENGTH_MAX,
+            help_text="JSON of v, kind (key_rotation), sent_at, node and public_key.",
+        )
+        signature = fields.Text(
+            max_length=PUBLIC_KEY_LENGTH_MAX, help_text="The present key's, over `request`."
+        )
+        proof = fields.Text(
+            max_length=PUBLIC_KEY_LENGTH_MAX, help_text="The new key's, over `request`."
+        )
+
+    class Output(serializers.Serializer[Any]):
+        """What the node goes on with."""
+
+        broker = BrokerOutput()
+        platform_key = serializers.CharField()
+
+    @extend_schema(operation_id="nodes_rotate_keys", request=Input, responses=Output, auth=[])
+    def post(self, request: Request, node_id: str) -> Response:
+        """Change key and password; the old ones and open connections end at once."""
+        body = base.read(self.Input, request)
+        rotated = rotation.rotate(node_id=node_id, **body, now=timezone.now())
+        return Response(self.Output(rotated).data)
+
+
+class PlatformKeys(base.OpenEndpoint):
+    """How the platform's key became today's."""
+
+    class Output(serializers.Serializer[Any]):
+        """Each change is signed by the key before it."""
+
+        class Change(serializers.Serializer[Any]):
+            body = serializers.CharField()
+            signature = serializers.CharField()
+
+        current = serializers.CharField()
+        changes = Change(many=True)
+
+    @extend_schema(operation_id="platform_keys", responses=Output, auth=[])
+    def get(self, request: Request) -> Response:
+        """Show today's key and every change that led to it, oldest first."""
+        known = {
+            "current": identity.platform_public_key(),
+            "changes": succession.changes(),
+        }
+        return Response(self.Output(known).data)
 
 
 class NodeReplicas(base.Endpoint):

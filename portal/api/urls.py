@@ -43,6 +43,8 @@ urlpatterns = [
     path("nodes/<str:node_id>/resume/", nodes.ResumeNode.as_view()),
     path("nodes/<str:node_id>/retire/", nodes.RetireNode.as_view()),
     path("nodes/<str:node_id>/leave/", nodes.LeaveNode.as_view()),
+    path("nodes/<str:node_id>/keys/", nodes.NodeKeys.as_view()),
+    path("platform-keys/", nodes.PlatformKeys.as_view()),
     path("nodes/<str:node_id>/replicas/", nodes.NodeReplicas.as_view()),
     path("wallet/", wallet.Wallet.as_view()),
     path("wallet/transfers/", wallet.WalletTransfers.as_view()),

@@ -26,6 +26,17 @@ STOP_SECONDS_MAX = 15.0
 RESTART_SECONDS = 1.0
 
 
+#: What `bin/services` sets; without it the demo uses none of them.
+SERVER_VARIABLES = (
+    "DATABASE_URL",
+    "BROKER_URL",
+    "BROKER_INGEST_URL",
+    "BROKER_MANAGEMENT_URL",
+    "BROKER_NODE_URL",
+    "BROKER_AUTHORITY",
+)
+
+
 class NotReady(Exception):
     """Something did not become ready in time; the message says where to look."""
 
@@ -80,12 +91,22 @@ class Stack:
         return process
 
     def start_platform(self) -> None:
-        """Start portal, ingest, worker and beat, and wait until the portal answers."""
+        """Start portal, ingest, worker and beat, and wait until the portal answers.
+
+        With RabbitMQ the authority first: without it no node can log in.
+        """
+        if self.environment.get("BROKER_AUTHORITY"):
+            self.start_authority()
         self.start("portal", portal_argv(self.port))
         self.start("ingest", [sys.executable, "manage.py", "ingest"])
         self.start("worker", celery_argv("worker", "--pool", "solo", *_NO_GOSSIP))
         self.start("beat", celery_argv("beat", "--pidfile", ""))
         wait_until(self._answers, seconds=60, what=f"the portal, see {self.log_of('portal')}")
+
+    def start_authority(self) -> None:
+        """Start what RabbitMQ asks about nodes, and wait until it listens."""
+        self.start("authority", [sys.executable, "manage.py", "authority"])
+        wait_until(self._authority_listens, seconds=60, what="the authority")
 
     def start_node(self, number: int) -> Process:
         """Start an enrolled node."""
@@ -133,6 +154,14 @@ class Stack:
             for process in group:
                 _reap(process)
         self.processes.clear()
+
+    def _authority_listens(self) -> bool:
+        host, _, port = self.environment["BROKER_AUTHORITY"].rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+        except OSError:
+            return False
+        return True
 
     def _answers(self) -> bool:
         try:

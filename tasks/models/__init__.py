@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks.models.artifacts import Blob, CatalogModel, Dataset, Image
 from tasks.models.jobs import Ack, Chunk, Item, Job, JobEvent, Replica
-from tasks.models.nodes import EnrollmentToken, Node
+from tasks.models.nodes import EnrollmentToken, Node, PlatformKeyChange
 
 __all__ = [
     "Ack",
@@ -18,5 +18,6 @@ __all__ = [
     "Job",
     "JobEvent",
     "Node",
+    "PlatformKeyChange",
     "Replica",
 ]

@@ -32,6 +32,14 @@ class Node(models.Model):
     hardware = models.JSONField(default=dict)
     state = models.CharField(max_length=20, choices=State.choices, default=State.ACTIVE)
     state_changed_at = models.DateTimeField(null=True)
+    #: Why it is suspended (`NodeReason`), empty when staff gave no other reason.
+    state_reason = models.CharField(max_length=40, blank=True, default="")
+    #: Salted hash of its broker password (`tasks.passwords`); the password is shown once.
+    broker_password_hash = models.CharField(max_length=64, blank=True, default="")
+    #: Since when the broker has to be told of state or key (`tasks.admission`); null: it was.
+    broker_behind_since = models.DateTimeField(null=True)
+    #: The node's own clock in its newest request for other keys; an older one is a replay.
+    rotation_sent_at = models.DateTimeField(null=True)
     #: The node's own reason for not working, from its last heartbeat; empty when it works.
     reason = models.CharField(max_length=40, blank=True, default="")
     #: Assignments it can hold at one time, from its last message.
@@ -52,13 +60,23 @@ class Node(models.Model):
     last_seen_at = models.DateTimeField(null=True)
     #: The node's own clock in its newest heartbeat; an older one is a replay.
     heartbeat_sent_at = models.DateTimeField(null=True)
+    #: How far its clock was ahead of ours when its newest heartbeat came, milliseconds; what
+    #: the message took is in it. Also of heartbeats that were refused for it.
+    clock_skew_ms = models.BigIntegerField(null=True)
     enrolled_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["public_key"], name="node_key_once"),
         ]
-        indexes = [models.Index(fields=["owner", "-enrolled_at", "-id"], name="node_by_owner")]
+        indexes = [
+            models.Index(fields=["owner", "-enrolled_at", "-id"], name="node_by_owner"),
+            models.Index(
+                fields=["broker_behind_since", "id"],
+                name="node_broker_behind",
+                condition=models.Q(broker_behind_since__isnull=False),
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -79,3 +97,27 @@ class EnrollmentToken(models.Model):
 
     def __str__(self) -> str:
         return f"token {self.token_hash[:8]}"
+
+
+class PlatformKeyChange(models.Model):
+    """The platform's old key saying which one follows it; nodes that pinned the old one ask.
+
+    Invariant: the chain has no forks (`platform_key_once`, `platform_key_followed_once`).
+    """
+
+    #: Base64 of the 32 raw Ed25519 bytes, both.
+    old_key = models.CharField(max_length=44)
+    new_key = models.CharField(max_length=44)
+    #: `workers.protocol.messages.KeySuccession` as JSON, and the old key's signature over it.
+    body = models.TextField()
+    signature = models.CharField(max_length=88)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["old_key"], name="platform_key_followed_once"),
+            models.UniqueConstraint(fields=["new_key"], name="platform_key_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.old_key[:8]} to {self.new_key[:8]}"

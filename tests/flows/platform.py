@@ -18,6 +18,7 @@ import httpx
 import psycopg2
 
 from portal.demo import sample, stack
+from tests import factories
 from tests.flows.puppet import Puppet
 
 #: Short, so that a dead node's work is re-sent within a test's patience.
@@ -74,6 +75,23 @@ class Platform:
         with self.api(role) as api:
             token = api.post("nodes/enrollments/").raise_for_status().json()["token"]
         return Puppet.enroll(url=self.stack.url, token=token)
+
+    def submit(self, *, images: int = 1, **fields: Any) -> str:
+        """Buy a job on `images` small pictures as the client; return its id."""
+        folder = self.stack.data_dir / f"pictures-{secrets.token_hex(4)}"
+        folder.mkdir()
+        photos = []
+        for number in range(images):
+            photos.append(folder / f"{number}.png")
+            photos[-1].write_bytes(factories.picture(color=(number, 5, 9)))
+        with self.api() as api:
+            dataset = sample.upload(api, name="small", photos=photos)
+            return str(sample.submit(api, dataset=dataset, **fields)["id"])
+
+    def finish(self, job_id: str, *, seconds: float = 60) -> Any:
+        """Wait for a job's end and return what the client got."""
+        with self.api() as api:
+            return sample.finish(api, job_id=job_id, seconds=seconds)
 
     def events(self, job_id: str) -> list[str]:
         """Return the codes of what happened to a job, oldest first."""
@@ -142,7 +160,7 @@ def _own_broker() -> dict[str, str]:
     """Make a fresh virtual host and platform user; the file broker needs only its folder."""
     url = os.environ.get("BROKER_URL", "")
     if not url.startswith("amqp"):
-        return {"BROKER_URL": "", "BROKER_MANAGEMENT_URL": ""}
+        return dict.fromkeys(stack.SERVER_VARIABLES[1:], "")
     name, password = f"flow-{secrets.token_hex(4)}", secrets.token_hex(12)
     address = urlsplit(url).netloc.rpartition("@")[2]
     management = httpx.URL(os.environ["BROKER_MANAGEMENT_URL"])
@@ -153,4 +171,7 @@ def _own_broker() -> dict[str, str]:
         api.put(f"/api/vhosts/{name}").raise_for_status()
         rights = {"configure": ".*", "write": ".*", "read": ".*"}
         api.put(f"/api/permissions/{name}/{management.username}", json=rights).raise_for_status()
-    return {"BROKER_URL": f"amqp://{name}:{password}@{address}/{name}"}
+    return {
+        "BROKER_URL": f"amqp://{name}:{password}@{address}/{name}",
+        "BROKER_INGEST_URL": f"amqp://{name}-ingest:{password}@{address}/{name}",
+    }

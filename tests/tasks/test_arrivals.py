@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tasks import arrivals
+from tasks import arrivals, floods
 from tasks.models import Ack, Job, Node, Replica
 from tests import factories
 from tests.tasks import work
@@ -376,7 +376,9 @@ def test_a_heartbeat_from_the_ends_of_time_renews_nothing_and_is_shown(sender, s
 
     assert (outcome.taken, outcome.assigned) == (2, 0)
     assert list(Replica.objects.order_by("pk").values()) == before
-    assert Node.objects.get(pk=sender.node.pk).reason == "clock_skew"
+    sender.node.refresh_from_db()
+    assert sender.node.reason == "clock_skew"
+    assert abs(sender.node.clock_skew_ms) > limits.CLOCK_SKEW_SECONDS_MAX * 1000
 
 
 def test_the_newest_of_two_heartbeats_wins_in_whatever_order_they_come(sender):
@@ -415,3 +417,18 @@ def test_each_report_is_answered_by_a_receipt_whatever_became_of_it(
     assert {node: [name.assignment for name in names] for node, names in named.items()} == {
         sender.node.pk: [str(replica.pk), str(replica.pk), "77"]
     }
+
+
+def test_a_flooding_node_is_suspended_and_the_other_is_heard(db):
+    flooding, other = Sender(), Sender()
+    meter = floods.Meter(rate=1, burst=3)
+    flood = [flooding.arrival("heartbeat", heartbeat_of(flooding)) for _ in range(10)]
+    heard = other.arrival("heartbeat", heartbeat_of(other, slots=7))
+
+    outcome = arrivals.take([*flood, heard], now=LATER, meter=meter)
+
+    assert (outcome.taken, outcome.dropped) == (1, Counter({"flood": 7, "unknown_node": 3}))
+    flooding.node.refresh_from_db()
+    other.node.refresh_from_db()
+    assert (flooding.node.state, flooding.node.state_reason) == ("suspended", "flooding")
+    assert (other.node.state, other.node.slots) == ("active", 7)

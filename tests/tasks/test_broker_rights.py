@@ -1,4 +1,7 @@
-"""What a node's login may do on a real RabbitMQ, and all that it may not."""
+"""What a node's login may do on a real RabbitMQ, and all that it may not.
+
+Here without the authority, by rights written into RabbitMQ; tests/hostile has it with.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,13 @@ def publish(connection: Connection, exchange: str, key: str, body: str = "{}", *
 
 @pytest.fixture
 def platform(settings: Any) -> Iterator[Any]:
-    """A channel of the platform's own user, with its queues emptied."""
+    """A channel of the platform's own user, with its queues emptied.
+
+    One user for everything, as without BROKER_INGEST_URL, so that a test can read.
+    """
+    settings.BROKER_AUTHORITY = ""
+    is_apart = settings.BROKER_INGEST_URL
+    settings.BROKER_INGEST_URL = ""
     broker.declare_topology()
     with Connection(
         settings.BROKER_URL, connect_timeout=5, transport_options={"confirm_publish": True}
@@ -55,6 +64,8 @@ def platform(settings: Any) -> Iterator[Any]:
         for queue in queues.PLATFORM_QUEUES:
             channel.queue_purge(queue.name)
         yield channel
+    settings.BROKER_INGEST_URL = is_apart
+    broker.declare_topology()
 
 
 @pytest.fixture

@@ -103,6 +103,7 @@ def test_a_heartbeat_with_a_wrong_clock_is_shown_and_renews_nothing(replica, now
 
     node = Node.objects.get(pk=replica.node_id)
     assert (node.reason, node.last_seen_at, node.slots) == ("clock_skew", now, 1)
+    assert node.clock_skew_ms == skew.total_seconds() * 1000
     assert Replica.objects.values().get(pk=replica.pk) == before
 
 

@@ -167,8 +167,9 @@ def test_a_removed_node_loses_its_leases_and_its_broker_access(
     assert work.leased(job) == other
     lost = job.replicas.filter(pk__in=[row.pk for row in mine])
     assert set(lost.values_list("state", "reason")) == {("lost", "node_removed")}
-    sent = [callback.keywords for callback in callbacks]
-    assert {"name": "tasks.revoke_node", "arguments": {"node_id": node.pk}} in sent
+    sent = [(callback.func.__name__, callback.keywords) for callback in callbacks]
+    assert ("enforce_admission", {"node_id": node.pk}) in sent
+    assert Node.objects.get(pk=node.pk).broker_behind_since == now
     assert work.unsound() == []
 
 
@@ -187,6 +188,8 @@ def test_a_suspended_node_may_still_be_retired(operator, now):
         ("suspended", nodes.resume),
         ("retired", nodes.resume),
         ("suspended", nodes.suspend),
+        ("active", nodes.reinstate),
+        ("retired", nodes.reinstate),
         ("retired", nodes.suspend),
         ("retired", nodes.retire),
     ],

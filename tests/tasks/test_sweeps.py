@@ -14,7 +14,7 @@ from tests import factories
 from tests.tasks import work
 
 SECOND = timedelta(seconds=1)
-NOTHING = sweeps.Swept(expired=0, decided=0, announced=0, resent=0, assigned=0)
+NOTHING = sweeps.Swept(expired=0, decided=0, announced=0, resent=0, assigned=0, enforced=0)
 
 
 @pytest.fixture

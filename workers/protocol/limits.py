@@ -36,3 +36,5 @@ HEARTBEAT_BUSY_SECONDS = 15
 HEARTBEAT_IDLE_SECONDS = 120
 #: Accepted difference between a node's clock and ours, seconds.
 CLOCK_SKEW_SECONDS_MAX = 600
+#: Changes of the platform's key that a node follows.
+KEY_CHANGES_MAX = 100

@@ -1,8 +1,10 @@
 """The messages between platform and node, strict and versioned.
 
 From the platform: `Announcement`, `Assignment`, `Withdrawal`, `NodeSettings`, `Receipt`
-(Celery messages whose only arguments are the JSON text and its signature). From a node: `AckMessage`, `Report`,
-`Heartbeat` (plain JSON bodies, signature in a header). Unknown fields, numbers as text,
+(Celery messages whose only arguments are the JSON text and its signature). From a node:
+`AckMessage`, `Report`, `Heartbeat` (plain JSON bodies, signature in a header). Over HTTP:
+`KeyRotation`, by which a node changes its key, and `KeySuccession`, by which the platform
+does. Unknown fields, numbers as text,
 NaN and infinities are refused.
 """
 
@@ -22,6 +24,8 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Nonce = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{0,40}$")]
 Url = Annotated[str, StringConstraints(max_length=2000, pattern=r"^https?://")]
+#: Base64 of 32 bytes.
+PublicKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]{43}=$")]
 #: Printable ASCII: PostgreSQL stores no NUL, and terminals obey control characters.
 Short = Annotated[str, StringConstraints(max_length=120, pattern=r"^[ -~]*$")]
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -200,3 +204,20 @@ class Heartbeat(Message):
     #: The newest revision of `NodeSettings` this node has.
     settings_revision: Annotated[int, Field(ge=0, lt=2**31)] = 0
     profile: Profile | None = None
+
+
+class KeyRotation(Message):
+    """The node wants another key or broker password; signed by the key it has."""
+
+    kind: Literal["key_rotation"] = "key_rotation"
+    node: Identifier
+    #: The key from now on; the same one when only the password is to change.
+    public_key: PublicKey
+
+
+class KeySuccession(Message):
+    """The platform's next key, signed by the one before."""
+
+    kind: Literal["key_succession"] = "key_succession"
+    old_key: PublicKey
+    new_key: PublicKey

@@ -21,6 +21,15 @@ def leave_path(node_id: str) -> str:
     return f"/api/v1/nodes/{node_id}/leave/"
 
 
+#: The platform's signed key changes, oldest first.
+PLATFORM_KEYS_PATH = "/api/v1/platform-keys/"
+
+
+def rotation_path(node_id: str) -> str:
+    """Return where a node changes its key and broker password."""
+    return f"{ENROLL_PATH}{node_id}/keys/"
+
+
 def node_queue_name(node_id: str) -> str:
     """Return the name of a node's own queue, also its routing key on `assign`."""
     return f"node.{node_id}"

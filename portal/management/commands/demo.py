@@ -157,7 +157,7 @@ def _restart_inside(data_dir: Path, options: dict[str, Any]) -> None:
         "NODEFOLK_DEBUG": "true",
         "PYTHONUNBUFFERED": "1",
     }
-    for name in ("DATABASE_URL", "BROKER_URL", "BROKER_MANAGEMENT_URL", "BROKER_NODE_URL"):
+    for name in stack.SERVER_VARIABLES:
         environment.pop(name, None)
     if options["services"]:
         environment |= _services("start", data_dir)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -13,9 +14,10 @@ from django.core.management.base import BaseCommand
 from django.db import close_old_connections
 from kombu import Connection
 
-from tasks import arrivals
+from tasks import arrivals, floods
 from tasks.celery import app
 from tasks.ingest import Ingest
+from workers.protocol import tls
 
 
 class Command(BaseCommand):
@@ -27,15 +29,18 @@ class Command(BaseCommand):
         stop = Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
+        url = settings.BROKER_INGEST_URL or settings.BROKER_URL
         connection = Connection(
-            settings.BROKER_URL,
+            url,
             heartbeat=30,
             transport_options=app.conf.broker_transport_options,
+            ssl=tls.options(url),
         )
         self.stdout.write("ingest: ready")
-        Ingest(connection=connection, handle=_take, stop=stop).run()
+        meter = floods.Meter(rate=settings.NODE_RATE, burst=settings.NODE_BURST)
+        Ingest(connection=connection, handle=partial(_take, meter=meter), stop=stop).run()
 
 
-def _take(batch: Sequence[arrivals.Arrival]) -> None:
+def _take(batch: Sequence[arrivals.Arrival], *, meter: floods.Meter) -> None:
     close_old_connections()
-    arrivals.take(batch, now=datetime.now(UTC))
+    arrivals.take(batch, now=datetime.now(UTC), meter=meter)

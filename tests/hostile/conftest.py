@@ -1,0 +1,42 @@
+"""One scene for all attacks, and the table of what stopped each at the end of the run."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.hostile import scene as scenes
+
+_stopped: list[tuple[str, str, str]] = []
+_measured: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def scene(platform):
+    return scenes.prepare(platform)
+
+
+@pytest.fixture
+def note_stopped():
+    """Return a function that adds a line (rule, attempt, what stopped it) to the table."""
+    return lambda rule, attempt, stopped_by: _stopped.append((rule, attempt, stopped_by))
+
+
+@pytest.fixture
+def note_measured():
+    """Return a function that adds a measured figure to the end of the run."""
+    return _measured.append
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what each forbidden attempt was stopped by."""
+    if not _stopped and not _measured:
+        return
+    terminalreporter.section("what stopped the hostile node")
+    widths = [max(map(len, column)) for column in zip(*_stopped, strict=True)]
+    for row in sorted(_stopped):
+        terminalreporter.write_line(
+            "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
+        )
+    terminalreporter.write_line(f"{len(_stopped)} attempts, none changed anything")
+    for line in _measured:
+        terminalreporter.write_line(line)

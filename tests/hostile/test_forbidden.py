@@ -1,0 +1,31 @@
+"""What a node run by an attacker may not do, tried against the real broker and portal.
+
+Each attempt is stopped by what the table says, and leaves every table, queue and process
+as it was. docs/threat-model.md lists what AMQP cannot forbid.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.hostile import broker_cases, ingest_cases, portal_cases
+
+pytestmark = [pytest.mark.slow, pytest.mark.rabbitmq, pytest.mark.postgres]
+
+CASES = [*broker_cases.CASES, *ingest_cases.CASES, *portal_cases.CASES]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.attempt for case in CASES])
+def test_a_hostile_node_cannot(scene, note_stopped, case):
+    before = scene.snapshot()
+
+    stopped_by = case.act(scene)
+
+    assert stopped_by == case.stopped_by
+    after = scene.snapshot()
+    assert {name: after[name] for name in after if after[name] != before.get(name)} == {}
+    note_stopped(case.rule, case.attempt, stopped_by)
+
+
+def test_no_two_attempts_are_the_same():
+    assert len({case.attempt for case in CASES}) == len(CASES) >= 40
