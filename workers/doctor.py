@@ -15,7 +15,7 @@ import onnxruntime
 from kombu import Queue
 from pydantic import BaseModel
 
-from workers import clock, config, control, identity, link, permission
+from workers import clock, config, control, identity, link, permission, sandbox
 from workers.config import Config, Home
 from workers.probe import Probe
 from workers.protocol import limits, routes
@@ -106,6 +106,25 @@ def check_runtime(_home: Home) -> Finding:
     return _ok("onnxruntime", text)
 
 
+def check_locks(_home: Home) -> Finding:
+    """Which locks does a room for models get from this kernel?"""
+    try:
+        found = sandbox.locks_present()
+    except sandbox.RoomUnavailable as exc:
+        return _broken("locks", str(exc), "see `nodefolk-node logs`; models cannot be run")
+    held = ", ".join(lock.lock for lock in found if lock.is_present)
+    missing = [lock for lock in found if not lock.is_present and not lock.detail]
+    text = f"a model's room holds {held}"
+    if sandbox.can_lock():
+        return _ok("locks", text)
+    return Finding(
+        name="locks",
+        state="warning",
+        text=f"{text}; not {', '.join(lock.lock for lock in missing)}",
+        fix="built-in models only; a Linux kernel of 5.13 or newer with Landlock takes all",
+    )
+
+
 def check_portal(home: Home) -> Finding:
     """Does the portal answer?"""
     settings = _settings(home)
@@ -159,6 +178,7 @@ CHECKS: tuple[Check, ...] = (
     check_disk,
     check_memory,
     check_runtime,
+    check_locks,
     check_portal,
     check_clock,
     check_broker,
