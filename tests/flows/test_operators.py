@@ -126,9 +126,9 @@ def test_the_wheel_is_the_node_alone(installed):
         assert done.returncode == code, name
 
 
-def test_an_operators_day(platform, submit, installed, partner, record_testsuite_property):
+def test_an_operators_day(platform, submit, finish, installed, partner, record_testsuite_property):
     """Copied line -> paid in under a minute; paused and limited from the page; gone for good."""
-    submit(images=2)
+    job_id = submit(images=2)
     copied_at = time.monotonic()
     enrolled = installed.run(
         *("enroll", "--portal", platform.stack.url, "--token", token(platform, "operator")),
@@ -149,6 +149,7 @@ def test_an_operators_day(platform, submit, installed, partner, record_testsuite
     record_testsuite_property("copied_line_to_paid_seconds", round(paid_seconds, 1))
     logger.info("copied line to paid: %.1f s", paid_seconds)
     assert paid_seconds < 60
+    finish(job_id)
 
     assert installed.run("doctor").returncode == 0, installed.run("doctor").stdout
     assert installed.run("status").returncode == 0
