@@ -85,6 +85,7 @@ class Rooms:
         self._room_limits = room_limits or RoomLimits()
         self._strikes = strikes or Strikes()
         self._lock = threading.Lock()
+        self._is_retired = False
         self._is_closed = False
         self._all: set[Room] = set()
         self._free: list[Room] = []
@@ -130,15 +131,21 @@ class Rooms:
         self._give_back(room)
         return outputs
 
+    def retire(self) -> None:
+        """Keep no free room any more; who still runs the model is not disturbed."""
+        with self._lock:
+            self._is_retired = True
+            free, self._free = self._free, []
+        for room in free:
+            self._forget(room)
+
     def close(self) -> None:
         """Close all rooms; what is being computed or opened in one fails at once."""
         with self._lock:
             self._is_closed = True
-            free, self._free = self._free, []
-            for room in self._all.difference(free):
+            for room in self._all.difference(self._free):
                 room.kill()
-        for room in free:
-            self._forget(room)
+        self.retire()
 
     def _take(self) -> Room:
         """Return a free room, or one more."""
@@ -155,9 +162,8 @@ class Rooms:
     def _open(self) -> Room:
         self._strikes.check(self._digest)
         room = sandbox.start_room(room_limits=self._room_limits)
-        with self._lock:
-            self._all.add(room)
         try:
+            self._remember(room)
             room.load(
                 self._path,
                 digest=self._digest,
@@ -172,6 +178,13 @@ class Rooms:
             raise
         self.takes = room.takes
         return room
+
+    def _remember(self, room: Room) -> None:
+        """Let `close` know of the room, unless it was called already."""
+        with self._lock:
+            if self._is_closed:
+                raise sandbox.RoomUnavailable("The rooms are closed.")
+            self._all.add(room)
 
     def _count(self, failure: RoomFailed) -> None:
         """Note a failure, unless it is our own doing.
@@ -188,10 +201,10 @@ class Rooms:
     def _give_back(self, room: Room) -> None:
         with self._lock:
             self._used_at = time.monotonic()
-            is_closed = self._is_closed
-            if not is_closed:
+            is_kept = not self._is_retired
+            if is_kept:
                 self._free.append(room)
-        if is_closed:
+        if not is_kept:
             self._forget(room)
 
     def _forget(self, room: Room) -> None:

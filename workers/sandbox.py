@@ -20,7 +20,8 @@ from typing import Any, Final, Literal, NamedTuple
 from numpy.typing import NDArray
 
 from workers.protocol import limits
-from workers.room import child, kernel, landlock, locks, seccomp, tensors, wire
+from workers.room import area, child, kernel, landlock, locks, seccomp, tensors, wire
+from workers.room.area import Area, Layout
 from workers.room.child import Child, Deadline, RoomDied, RoomFailed, RoomHung, RoomLied
 from workers.room.tensors import Tensors, TensorSpec
 
@@ -113,13 +114,16 @@ class Lock(NamedTuple):
 class Room:
     """A model behind locks. Use by one thread at a time; close it."""
 
-    def __init__(self, process: Child, *, room_limits: RoomLimits) -> None:
+    def __init__(
+        self, process: Child, *, room_limits: RoomLimits, shared: Area | None = None
+    ) -> None:
         """Wait until the locks are shut.
 
         Raises:
             RoomUnavailable.
         """
         self._child = process
+        self._area = shared
         self._limits = room_limits
         self._inputs: Sequence[TensorSpec] = ()
         self._outputs: Sequence[TensorSpec] = ()
@@ -193,8 +197,9 @@ class Room:
             OutOfMemory, RoomFailed: the room is closed.
         """
         started = time.monotonic()
+        layout = Layout(0 if self._area is None else area.AREA_BYTES)
         try:
-            request = self._request(inputs)
+            request = self._request(inputs, layout)
         except tensors.Mismatch as exc:
             raise Unusable(f"An input is not what was declared: {exc}.") from exc
         try:
@@ -210,6 +215,8 @@ class Room:
             raise
         finally:
             self._busy_seconds += time.monotonic() - started
+            if self._area is not None and self.is_alive:
+                self._area.give_back(layout.end)
 
     def kill(self) -> None:
         """Make its thread's wait end, from another thread; that one has to close it."""
@@ -218,6 +225,9 @@ class Room:
     def close(self) -> None:
         """End the process. May be called twice."""
         self._child.end()
+        if self._area is not None:
+            self._area.close()
+            self._area = None
 
     def _send_model(self, path: Path, *, digest: str, deadline: Deadline) -> None:
         declared = {
@@ -243,16 +253,24 @@ class Room:
             raise Corrupt("The file has another digest.")
         self._child.send(wire.VERIFIED, deadline)
 
-    def _request(self, inputs: Mapping[str, NDArray[Any]]) -> list[bytes | memoryview]:
-        parts: list[bytes | memoryview] = [b""]
-        count = 0
-        for place, spec in enumerate(self._inputs):
-            if spec.name in self.takes:
-                array = inputs[spec.name]
-                spec.check(dtype=array.dtype, shape=array.shape)
-                parts += [tensors.header(place, array), tensors.bytes_of(array)]
-                count += 1
-        parts[0] = wire.REQUEST.pack(wire.RUN, count, 0, 0)
+    def _request(
+        self, inputs: Mapping[str, NDArray[Any]], layout: Layout
+    ) -> list[bytes | memoryview]:
+        """Put large inputs into the shared area and return what goes through the pipe."""
+        given = [
+            (place, inputs[spec.name], spec)
+            for place, spec in enumerate(self._inputs)
+            if spec.name in self.takes
+        ]
+        parts: list[bytes | memoryview] = [wire.REQUEST.pack(wire.RUN, len(given), 0, 0)]
+        for place, array, spec in given:
+            spec.check(dtype=array.dtype, shape=array.shape)
+            parts.append(tensors.header(place, array))
+            offset = layout.place(array.nbytes)
+            if offset is not None and self._area is not None:
+                self._area.write(offset, array)
+            else:
+                parts.append(tensors.bytes_of(array))
         return parts
 
     def _receive(self, specs: Sequence[TensorSpec], deadline: Deadline) -> Tensors:
@@ -320,19 +338,25 @@ def start_room(*, room_limits: RoomLimits, start: Start | None = None) -> Room:
         RoomUnavailable.
     """
     start = start or Start()
-    settings = {
+    settings: dict[str, Any] = {
         "parent": os.getpid(),
         "memory_bytes": room_limits.memory_bytes,
         "cpu_seconds": room_limits.cpu_seconds,
         "priority": room_limits.priority,
         "without": list(start.without),
     }
+    shared = area.make()
+    settings["area"] = None if shared is None else shared.descriptor
     command = child.python_command(start.code, json.dumps(settings), *_paths(), *start.paths)
     try:
-        process = Child(command)
+        process = Child(command, descriptors=[] if shared is None else [shared.descriptor])
     except (OSError, RuntimeError) as exc:
+        if shared is not None:
+            shared.close()
         raise RoomUnavailable(f"The room could not be started: {exc}.") from exc
-    return Room(process, room_limits=room_limits)
+    if shared is not None:
+        shared.hand_over()
+    return Room(process, room_limits=room_limits, shared=shared)
 
 
 def is_locked(held: frozenset[str]) -> bool:

@@ -128,7 +128,7 @@ class Sessions:
             while len(self._open) > OPEN_MAX:
                 evicted.append(self._open.popitem(last=False)[1])
         for each in evicted:
-            each.add_done_callback(_close)
+            each.add_done_callback(_retire)
         if known is None:
             self._fill(future, digest, path)
         return future.result()
@@ -153,8 +153,12 @@ class Sessions:
             for digest in idle:
                 del self._open[digest]
         for future in idle.values():
+<<<<<<< HEAD
             _close(future)
         return len(idle)
+=======
+            _retire(future)
+>>>>>>> issue4-sandbox
 
     def close(self) -> None:
         """Close all, at once, what is being opened or computed included."""
@@ -251,6 +255,11 @@ def _processor_flags() -> frozenset[str]:
 
 def _is_open(future: Future[Detector]) -> bool:
     return future.done() and future.exception() is None
+
+
+def _retire(future: Future[Detector]) -> None:
+    if future.exception() is None:
+        future.result().rooms.retire()
 
 
 def _close(future: Future[Detector]) -> None:

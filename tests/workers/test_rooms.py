@@ -126,11 +126,36 @@ def test_closing_ends_what_runs_at_once_and_blames_nobody(make):
         _await_use(made)
         made.close()
 
-        with pytest.raises(sandbox.RoomDied):
+        with pytest.raises((sandbox.RoomDied, sandbox.RoomUnavailable)):
             running.result(20)
 
     assert strikes._counts == {}
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_retired_rooms_let_what_runs_finish_and_keep_nothing(make):
+    made = make(models.make_detector(), room_limits=LIMITS)
+    made.open()
+    used = made._take()
+
+    made.retire()
+
+    assert used.run(FEEDS)["classes"].tolist() == models.CLASSES
+    made._give_back(used)
+    assert not used.is_alive
+    assert made.run(FEEDS)["classes"].tolist() == models.CLASSES
+    assert pids(made) == set()
+
+
+def test_closed_rooms_open_no_more(make):
+    made = make(models.make_detector(), room_limits=LIMITS)
+    made.open()
+
+    made.close()
+
+    with pytest.raises(sandbox.RoomUnavailable):
+        made.run(FEEDS)
+    assert pids(made) == set()
 
 
 def _await_use(made: Rooms) -> None:

@@ -69,8 +69,8 @@ class Deadline:
 class Child:
     """A process with two pipes. Not safe for threads."""
 
-    def __init__(self, command: Sequence[str]) -> None:
-        """Start it in a session of its own, with nothing of ours.
+    def __init__(self, command: Sequence[str], *, descriptors: Sequence[int] = ()) -> None:
+        """Start it in a session of its own, with nothing of ours but `descriptors`.
 
         Raises:
             OSError, RuntimeError: it could not be started.
@@ -78,7 +78,7 @@ class Child:
         starter = _starters.setdefault(
             os.getpid(), ThreadPoolExecutor(1, thread_name_prefix="rooms")
         )
-        self._process = starter.submit(_start, command).result()
+        self._process = starter.submit(_start, command, descriptors).result()
         self._sink, self._source = _descriptors(self._process)
         for descriptor in (self._sink, self._source):
             os.set_blocking(descriptor, False)
@@ -199,7 +199,7 @@ class Child:
         return RoomDied(f"died: {_signal_name(-code)}")
 
 
-def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 -- this interpreter and code of ours
         command,
         bufsize=0,
@@ -207,6 +207,7 @@ def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         close_fds=True,
+        pass_fds=descriptors,
         cwd="/",
         env=ENVIRONMENT,
         start_new_session=True,

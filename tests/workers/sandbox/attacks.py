@@ -49,11 +49,11 @@ BOMB_BYTES = 64 * 1024 * 1024
 #: What a room starts with, looked at before the locks were shut.
 FOUND = {
     "environment": dict(os.environ),
-    "files": {
-        number: str(Path(f"/proc/self/fd/{number}").readlink()).split(":")[0]
+    "files": sorted(
+        str(Path(f"/proc/self/fd/{number}").readlink()).split(":")[0]
         for number in range(100)
-        if Path(f"/proc/self/fd/{number}").exists()
-    },
+        if Path(f"/proc/self/fd/{number}").is_symlink()
+    ),
     "folder": str(Path.cwd()),
     "is_session_leader": os.getsid(0) == os.getpid(),
     "user_site": sys.flags.no_user_site,

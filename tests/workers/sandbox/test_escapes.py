@@ -63,7 +63,7 @@ def test_a_room_starts_with_nothing_of_its_keeper(tmp_path, monkeypatch):
 
     assert found == {
         "environment": child.ENVIRONMENT,
-        "files": {"0": "pipe", "1": "pipe", "2": "/dev/null"},
+        "files": ["/dev/null", "/memfd", "pipe", "pipe"],
         "folder": "/",
         "is_session_leader": True,
         "user_site": 1,

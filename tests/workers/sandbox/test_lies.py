@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import select
 import time
 
 import numpy as np
@@ -83,6 +84,7 @@ def test_a_room_that_uses_up_its_processor_time_is_ended_by_the_kernel(tmp_path)
 def test_bytes_that_nobody_asked_for_are_a_lie(tmp_path):
     with escape.prey(tmp_path), escape.hostile_room(tmp_path) as room:
         assert escape.attack(room, "unasked") == "\0\0\0"
+        assert select.select([room._child._source], [], [], 30)[0]
 
         with pytest.raises(sandbox.RoomLied, match="lied: bytes without a question"):
             escape.attack(room, "unasked")
