@@ -153,12 +153,8 @@ class Sessions:
             for digest in idle:
                 del self._open[digest]
         for future in idle.values():
-<<<<<<< HEAD
-            _close(future)
-        return len(idle)
-=======
             _retire(future)
->>>>>>> issue4-sandbox
+        return len(idle)
 
     def close(self) -> None:
         """Close all, at once, what is being opened or computed included."""
