@@ -13,10 +13,12 @@ from typing import Protocol
 
 import httpx
 
-from workers import assignments, imaging, modelstore, sessions, transfer, vision
+from workers import answering, assignments, modelstore, sessions, transfer
 from workers.modelstore import ModelStore
 from workers.protocol import messages, pictures
-from workers.sessions import Detector, Sessions
+from workers.protocol.decoders.outputs import BadOutput
+from workers.protocol.modelcheck.refusals import Refused
+from workers.sessions import OpenModel, Sessions
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +30,7 @@ AHEAD_MAX = 2
 _REASONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((pictures.Unreadable,), "unreadable_input"),
     ((sessions.Corrupt,), "digest_mismatch"),
-    ((sessions.Unusable, vision.BadOutput), "model_unusable"),
+    ((sessions.Unusable, Refused, BadOutput), "model_unusable"),
     ((sessions.OutOfMemory, MemoryError), "out_of_memory"),
     ((modelstore.NoSpace,), "disk_full"),
 )
@@ -106,7 +108,7 @@ def execute(
     )
 
 
-def open_detector(reference: ModelSource, *, workshop: Workshop) -> Detector:
+def open_model(reference: ModelSource, *, workshop: Workshop) -> OpenModel:
     """Return the model's session, fetched and opened as needed.
 
     A file that the disk damaged is fetched once more.
@@ -122,7 +124,7 @@ def open_detector(reference: ModelSource, *, workshop: Workshop) -> Detector:
         return _open(reference, workshop)
 
 
-def _open(reference: ModelSource, workshop: Workshop) -> Detector:
+def _open(reference: ModelSource, workshop: Workshop) -> OpenModel:
     path = workshop.store.add(
         digest=reference.digest,
         size_bytes=reference.size_bytes,
@@ -137,13 +139,21 @@ def _compute(
 ) -> tuple[list[messages.Answer], float]:
     """Return the answers and the seconds spent computing, downloads left out."""
     try:
-        detector = open_detector(assignment.model, workshop=workshop)
+        model = open_model(assignment.model, workshop=workshop)
         answers: list[messages.Answer] = []
         compute_seconds = 0.0
         for each, data in _fetched(assignment.inputs, workshop):
             _check_wanted(is_cancelled)
             started = time.perf_counter()
-            answers.append(_answer(each, data, detector, assignment))
+            answers.append(
+                answering.answer(
+                    data,
+                    model,
+                    reference=assignment.model,
+                    position=each.position,
+                    floor=assignment.score_floor,
+                )
+            )
             compute_seconds += time.perf_counter() - started
     except (Cancelled, _Failed):
         raise
@@ -181,25 +191,6 @@ def _fetched(
 
 def _fetch(each: messages.Input, client: httpx.Client) -> bytes:
     return transfer.fetch(each.url, digest=each.digest, size_bytes=each.size_bytes, client=client)
-
-
-def _answer(
-    each: messages.Input, data: bytes, detector: Detector, assignment: messages.Assignment
-) -> messages.Answer:
-    photograph = imaging.load(data)
-    floor = assignment.score_floor
-    return messages.Answer(
-        position=each.position,
-        width=photograph.width,
-        height=photograph.height,
-        detections=vision.detections(
-            detector.run(photograph.pixels, floor=floor),
-            width=photograph.width,
-            height=photograph.height,
-            floor=floor,
-            class_ids=frozenset(assignment.model.class_ids),
-        ),
-    )
 
 
 def _reason(exc: Exception) -> str | None:

@@ -243,7 +243,7 @@ class Runtime:
 
     def _get_model_ready(self, model: config.BuiltInModel) -> None:
         try:
-            execution.open_detector(model, workshop=self._workshop)
+            execution.open_model(model, workshop=self._workshop)
         except MODEL_ERRORS as exc:
             # Not fatal: an assignment brings a fresh address, or its own failure report.
             logger.warning(

@@ -9,13 +9,13 @@ from __future__ import annotations
 import platform
 import threading
 from collections import OrderedDict
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import (
@@ -31,14 +31,15 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
 )
 
 from workers.protocol import digests
+from workers.protocol.modelcheck import reading, shapes
+from workers.protocol.modelcheck.graphs import Graph
+from workers.protocol.modelcheck.refusals import Refused
 
 #: Sessions kept open; a detector takes about 200 MB.
 OPEN_MAX = 2
-#: From this picture size on, give the memory of intermediate tensors back after the run.
-SHRINK_PIXELS_MIN = 4_000_000
-OUTPUTS = ("boxes", "scores", "classes")
-IMAGE_INPUT = "image"
-THRESHOLD_INPUT = "score_threshold"
+#: From this input size on (4 megapixels), give the memory of intermediate tensors back after
+#: the run.
+SHRINK_ELEMENTS_MIN = 12_000_000
 #: What of an x86 processor changes ONNX Runtime's code path, best first.
 X86_LEVELS = ("amx_int8", "avx512_vnni", "avx512f", "avx_vnni", "avx2", "avx", "sse4_1")
 ARM_LEVELS = ("sve", "i8mm", "asimddp", "asimd")
@@ -56,7 +57,7 @@ RUNTIME_ERRORS = (
 
 
 class Unusable(Exception):
-    """The model cannot be run, or breaks the contract of detectors."""
+    """The model is refused by the check, or cannot be run."""
 
 
 class Corrupt(Exception):
@@ -68,31 +69,28 @@ class OutOfMemory(Exception):
 
 
 @dataclass(frozen=True)
-class Detector:
-    """An open session of a model that follows the contract of detectors. Safe for threads."""
+class OpenModel:
+    """An open session of a checked model. Safe for threads."""
 
     session: Any
-    takes_threshold: bool
+    graph: Graph
+    #: Contracts and input shapes whose bounds hold; adding is harmless when repeated.
+    sizes_checked: set[Hashable] = field(default_factory=set, compare=False)
 
-    def run(
-        self, pixels: NDArray[np.uint8], *, floor: float
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Return boxes, scores and classes as the model gives them.
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """Return the outputs asked for, in their order, as the model gives them.
 
         Raises:
             Unusable, OutOfMemory.
         """
-        feeds: dict[str, NDArray[Any]] = {IMAGE_INPUT: pixels}
-        if self.takes_threshold:
-            feeds[THRESHOLD_INPUT] = np.array([floor], dtype=np.float32)
         options = onnxruntime.RunOptions()
-        if pixels.shape[1] * pixels.shape[2] >= SHRINK_PIXELS_MIN:
+        if max(tensor.size for tensor in feeds.values()) >= SHRINK_ELEMENTS_MIN:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         try:
-            boxes, scores, classes = self.session.run(list(OUTPUTS), feeds, options)
-        except (*RUNTIME_ERRORS, MemoryError) as exc:
+            found: list[NDArray[Any]] = self.session.run(list(outputs), dict(feeds), options)
+        except (*RUNTIME_ERRORS, MemoryError, ValueError) as exc:
             raise _translated(exc) from exc
-        return boxes, scores, classes
+        return found
 
 
 class Sessions:
@@ -100,9 +98,9 @@ class Sessions:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: OrderedDict[str, Future[Detector]] = OrderedDict()
+        self._open: OrderedDict[str, Future[OpenModel]] = OrderedDict()
 
-    def open(self, digest: str, path: Path) -> Detector:
+    def open(self, digest: str, path: Path) -> OpenModel:
         """Return the model's session; the first caller opens it, others wait for that.
 
         Raises:
@@ -110,7 +108,7 @@ class Sessions:
         """
         with self._lock:
             known = self._open.get(digest)
-            future = known or Future[Detector]()
+            future = known or Future[OpenModel]()
             self._open[digest] = future
             self._open.move_to_end(digest)
             while len(self._open) > OPEN_MAX:
@@ -125,7 +123,7 @@ class Sessions:
             future = self._open.get(digest)
         return future is not None and future.done()
 
-    def _fill(self, future: Future[Detector], digest: str, path: Path) -> None:
+    def _fill(self, future: Future[OpenModel], digest: str, path: Path) -> None:
         try:
             future.set_result(load(digest, path))
         except BaseException as exc:  # noqa: BLE001 -- it is raised where the result is asked for
@@ -135,8 +133,8 @@ class Sessions:
             future.set_exception(exc)
 
 
-def load(digest: str, path: Path) -> Detector:
-    """Open the model in `path` after checking that it is the one `digest` names.
+def load(digest: str, path: Path) -> OpenModel:
+    """Open the model in `path` after checking that it is the one `digest` names, and harmless.
 
     The bytes that were checked are the bytes that are run: nothing is read again.
 
@@ -150,12 +148,17 @@ def load(digest: str, path: Path) -> Detector:
     if digests.digest(content) != digest:
         raise Corrupt("The file has another digest.")
     try:
+        graph = reading.read(content)
+        shapes.bound_opening(graph)
+    except Refused as exc:
+        raise Unusable(f"{exc.code}: {exc}"[:200]) from exc
+    try:
         session = onnxruntime.InferenceSession(
             content, sess_options=_options(), providers=["CPUExecutionProvider"]
         )
     except (*RUNTIME_ERRORS, MemoryError, RuntimeError, ValueError) as exc:
         raise _translated(exc) from exc
-    return Detector(session=session, takes_threshold=_takes_threshold(session))
+    return OpenModel(session=session, graph=graph)
 
 
 @cache
@@ -197,19 +200,6 @@ def _options() -> Any:
     options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
     return options
-
-
-def _takes_threshold(session: Any) -> bool:
-    """Check the contract of detectors and say whether the model has a threshold input."""
-    inputs = {each.name: (each.type, each.shape) for each in session.get_inputs()}
-    kind, shape = inputs.get(IMAGE_INPUT, ("", []))
-    if kind != "tensor(uint8)" or len(shape) != 4:
-        raise Unusable("The model has no input `image`, (1, h, w, 3) uint8.")
-    if not set(inputs) <= {IMAGE_INPUT, THRESHOLD_INPUT}:
-        raise Unusable("The model wants inputs that detectors do not have.")
-    if not set(OUTPUTS) <= {each.name for each in session.get_outputs()}:
-        raise Unusable("The model lacks one of the outputs boxes, scores, classes.")
-    return THRESHOLD_INPUT in inputs
 
 
 def _translated(exc: Exception) -> Exception:
