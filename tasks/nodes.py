@@ -14,7 +14,7 @@ from django.db import IntegrityError, transaction
 
 from tasks import broker, catalog, dispatch, identity, leases
 from tasks.errors import Refused
-from tasks.models import CatalogModel, EnrollmentToken, Node
+from tasks.models import CatalogModel, EnrollmentToken, Job, Node
 from workers.protocol import messages, signatures
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def enroll(
         if used == 0:
             raise BadToken("The token is unknown, used or expired; make a new one.")
         node = _create(token=token, name=name, public_key=public_key, hardware=hardware)
-        login = broker.provision_node(node_id=node.pk, kinds=["detect"])
+        login = broker.provision_node(node_id=node.pk, kinds=list(Job.Kind.values))
     logger.info("node enrolled", extra={"node_id": node.pk})
     return Enrollment(
         node=node,
@@ -111,7 +111,7 @@ def enroll(
         platform_key=identity.platform_public_key(),
         models=[
             catalog.reference(model, audience=node.pk, expires_at=now + MODELS_LIFE)
-            for model in CatalogModel.objects.filter(is_offered=True).order_by("pk")
+            for model in CatalogModel.objects.filter(owner=None, is_offered=True).order_by("pk")
         ],
     )
 

@@ -8,8 +8,9 @@ from typing import Any
 from django import forms
 
 from portal import countries, keys
-from tasks import jobs
+from tasks import jobs, uploads
 from tasks.errors import Refused
+from tasks.models import CatalogModel
 
 #: Target error -> name, promise, and what it costs in nodes.
 QUALITIES = {
@@ -41,7 +42,7 @@ class OrderForm(forms.Form):
         label="Quality", choices=[(key, key) for key in QUALITIES], initial="1e-3"
     )
     score_threshold = forms.FloatField(
-        label="Leave out boxes with a score below",
+        label="Leave out what has a score below",
         min_value=jobs.SCORE_THRESHOLD_MIN,
         max_value=1,
         initial=0.3,
@@ -54,23 +55,37 @@ class OrderForm(forms.Form):
         self,
         *args: Any,
         datasets: Sequence[tuple[str, str]],
-        models: Sequence[tuple[str, str]],
+        models: Sequence[CatalogModel],
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self._kinds = {model.pk: model.kind for model in models}
         self.fields["dataset"] = _with_choices(self.fields["dataset"], datasets)
-        self.fields["model"] = _with_choices(self.fields["model"], models)
+        self.fields["model"] = _with_choices(
+            self.fields["model"], [(model.pk, model.name) for model in models]
+        )
 
     def job_request(self) -> jobs.JobRequest:
         """Return what was asked for; the form must be valid."""
         return jobs.JobRequest(
-            kind="detect",
+            kind=self._kinds[self.cleaned_data["model"]],
             dataset_id=self.cleaned_data["dataset"],
             model_id=self.cleaned_data["model"],
             target_error=self.cleaned_data["target_error"],
             score_threshold=self.cleaned_data["score_threshold"],
             max_price_minor=self.cleaned_data.get("max_price"),
         )
+
+
+class ModelForm(forms.Form):
+    """A client's own model."""
+
+    file = forms.FileField(label="Model", help_text="An ONNX file of at most 512 MiB.")
+    manifest = forms.CharField(
+        max_length=uploads.MANIFEST_BYTES_MAX,
+        help_text="What it takes and what it says, as JSON. The examples below are complete.",
+        widget=forms.Textarea(attrs={"rows": 16, "spellcheck": "false", "class": "code"}),
+    )
 
 
 class KeyForm(forms.Form):

@@ -11,10 +11,11 @@ import pytest
 from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 
-from tasks import blobs, detector
+from tasks import blobs, catalog, classifier, detector
 from tasks.conversion import golden, pinned
 from tasks.models import Blob, CatalogModel
 from tests import factories
+from workers.protocol import manifest
 
 
 @pytest.fixture(autouse=True)
@@ -41,12 +42,12 @@ def present(db) -> CatalogModel:
 def test_the_detector_is_built_checked_and_offered(db, tmp_path):
     lines = run()
 
-    model = CatalogModel.objects.get()
+    model = CatalogModel.objects.get(slug=detector.SLUG)
     assert (model.slug, model.kind, model.licence) == ("ssd-mobilenet-v2", "detect", "Apache-2.0")
     assert (model.labels["1"], model.labels["17"], model.labels["47"]) == ("person", "cat", "cup")
     assert len(model.labels) == 80
     assert pinned.SOURCE_SHA256 in model.source
-    assert model.tensor_contract["inputs"]["image"]["dtype"] == "uint8"
+    assert catalog.contract(model) == manifest.DETECTOR
     assert len(blobs.read(model.blob_id)) == model.blob.size_bytes
     assert [line.split()[0] for line in lines] == ["checked"] * 6 + ["offered"]
     assert list(tmp_path.iterdir()) == []

@@ -15,18 +15,19 @@ def test_the_catalog_shows_what_is_offered(client_api):
     assert [model["id"] for model in results] == [shown.pk]
     assert results[0].keys() == {
         "id", "kind", "slug", "name", "version", "digest", "size_bytes", "labels", "licence",
-        "source", "image_ms", "created_at",
+        "source", "owner", "visibility", "image_ms", "created_at",
     }  # fmt: skip
     assert results[0]["labels"] == {"1": "person", "17": "cat"}
     assert results[0]["size_bytes"] == shown.blob.size_bytes
 
 
 def test_one_model_also_shows_its_tensors(client_api):
-    shown = factories.make_model(tensor_contract={"inputs": []})
+    shown = factories.make_model()
 
     body = calls.get(client_api, f"models/{shown.pk}/").json()
 
-    assert body["tensor_contract"] == {"inputs": []}
+    assert body["tensor_contract"]["output"]["decoder"] == "ssd"
+    assert body["check_report"] == {}
     assert body["digest"] == shown.blob_id
 
 
