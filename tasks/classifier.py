@@ -41,10 +41,10 @@ CONTRACT: Final = Contract(
 #: What it must say of the sample photographs, and how sure it must be. The astronaut's is
 #: wrong, as the original's is: the check is of the conversion, not of the model.
 EXPECTED: Final[Mapping[str, tuple[str, float]]] = {
-    "astronaut.png": ("football helmet", 0.720),
-    "camera.png": ("tripod", 0.937),
-    "chelsea.png": ("Egyptian cat", 0.475),
-    "coffee.png": ("espresso", 0.852),
+    "astronaut.png": ("football helmet", 0.681),
+    "camera.png": ("tripod", 0.931),
+    "chelsea.png": ("Egyptian cat", 0.491),
+    "coffee.png": ("espresso", 0.847),
 }
 PROBABILITY_TOLERANCE: Final = 0.03
 
