@@ -7,7 +7,8 @@ from typing import Any
 from django.core.files.uploadedfile import UploadedFile
 from django.http.response import HttpResponseBase
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
@@ -62,20 +63,28 @@ class ModelDetailOutput(ModelOutput):
     )
 
 
+@extend_schema_field(OpenApiTypes.BINARY)
+class ModelFile(serializers.FileField):
+    """The bytes of a model."""
+
+
+@extend_schema_field({"type": "string", "minLength": 2})
+class ManifestText(serializers.CharField):
+    """JSON as text."""
+
+
 class Models(base.Endpoint):
     """The catalog."""
 
-    scope = "jobs"
+    scope_to_change = "jobs"
     role = "client"
     parser_classes = [MultiPartParser]
 
     class Input(fields.Input):
         """A model and what its owner says of it."""
 
-        file = serializers.FileField(help_text="An ONNX model of at most 512 MiB.")
-        manifest = serializers.CharField(
-            help_text="JSON: name, kind, labels, input, output; see the guide."
-        )
+        file = ModelFile(help_text="An ONNX model of at most 512 MiB.")
+        manifest = ManifestText(help_text="JSON: name, kind, labels, input, output; see the guide.")
 
     @pagination.listing("models_list", ModelOutput)
     def get(self, request: Request) -> Response:
@@ -98,10 +107,10 @@ class Models(base.Endpoint):
 
     @idempotency.once
     def _take(self, request: Request) -> Response:
-        file, manifest = _parts(request)
+        data, manifest = _parts(request)
         model = uploads.upload(
             owner_id=signed_in(request).pk,
-            data=file.read(),
+            data=data,
             manifest_text=manifest,
             now=timezone.now(),
         )
@@ -118,11 +127,11 @@ class OneModel(base.Endpoint):
         return Response(ModelDetailOutput(model).data)
 
 
-def _parts(request: Request) -> tuple[UploadedFile[bytes], str | bytes]:
-    """Return the file and the manifest's text, which may come as a file, too.
+def _parts(request: Request) -> tuple[bytes, bytes]:
+    """Return the model's bytes and the manifest's text; either may come as file or as text.
 
     Raises:
-        ValidationError: a part is missing, of another sort, or not known.
+        ValidationError: a part is missing or not known.
     """
     form = dict(request.data.items()) if hasattr(request.data, "items") else {}
     errors = {name: ["There is no such field."] for name in form if name not in _PARTS}
@@ -131,12 +140,11 @@ def _parts(request: Request) -> tuple[UploadedFile[bytes], str | bytes]:
     missing = {name: ["This field is required."] for name in _PARTS if name not in form}
     if missing:
         raise serializers.ValidationError(missing, code="required")
-    file, manifest = form["file"], form["manifest"]
-    if not isinstance(file, UploadedFile):
-        raise serializers.ValidationError({"file": ["Text is not a file."]}, code="invalid")
-    if isinstance(manifest, UploadedFile):
-        manifest = manifest.read(uploads.MANIFEST_BYTES_MAX + 1)
-    return file, manifest
+    return _content(form["file"]), _content(form["manifest"])
+
+
+def _content(part: UploadedFile[bytes] | str) -> bytes:
+    return part.encode() if isinstance(part, str) else part.read()
 
 
 _PARTS = ("file", "manifest")

@@ -102,7 +102,14 @@ def test_a_bad_manifest_is_refused(client_api):
 def test_both_parts_are_needed_and_no_others(client_api):
     missing = client_api.post("/api/v1/models/", {"manifest": "{}"})
     extra = client_api.post("/api/v1/models/", {"manifest": "{}", "file": "text", "x": "1"})
-    text = client_api.post("/api/v1/models/", {"manifest": "{}", "file": "text"})
 
-    assert [each.status_code for each in (missing, extra, text)] == [400, 400, 400]
+    assert [each.status_code for each in (missing, extra)] == [400, 400]
+    assert CatalogModel.objects.count() == 0
+
+
+def test_a_model_needs_a_client_with_the_scope(operator_api, client_user):
+    reader = calls.key_client(client_user, scopes=["read"])
+
+    calls.refused(upload(operator_api), 403, "role_missing")
+    calls.refused(upload(reader), 403, "scope_missing")
     assert CatalogModel.objects.count() == 0
