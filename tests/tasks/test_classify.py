@@ -9,7 +9,7 @@ import json
 import pytest
 
 from payments import pricing
-from tasks import jobs, outgoing, results
+from tasks import jobs, outgoing, queries, results
 from tasks.models import Item, Job, Replica
 from tests import factories
 from tests.tasks import work
@@ -111,6 +111,14 @@ def test_boxes_are_refused_classes(client_user):
 
     replica.refresh_from_db()
     assert replica.reason == "invalid_answer"
+
+
+def test_the_operator_sees_what_the_node_said(job):
+    finish(job)
+
+    [view] = queries.replica_views(job.replicas.filter(node=job.replicas.first().node))
+
+    assert view.images[0].detections[0] == {"label": "cat", "score": 0.7, "box": [0, 0, 64, 48]}
 
 
 def test_results_name_the_classes(job):
