@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from tasks import broker, catalog, dispatch, identity, leases
 from tasks.errors import Refused
-from tasks.models import CatalogModel, EnrollmentToken, Node
+from tasks.models import CatalogModel, EnrollmentToken, Job, Node
 from workers.protocol import limits, messages, signatures
 from workers.protocol.allowance import Allowance
 
@@ -113,7 +113,7 @@ def enroll(
         if used == 0:
             raise BadToken("The token is unknown, used or expired; make a new one.")
         node = _create(token=token, name=name, public_key=public_key, hardware=hardware)
-        login = broker.provision_node(node_id=node.pk, kinds=["detect"])
+        login = broker.provision_node(node_id=node.pk, kinds=list(Job.Kind.values))
     logger.info("node enrolled", extra={"node_id": node.pk})
     return Enrollment(
         node=node,
@@ -121,7 +121,7 @@ def enroll(
         platform_key=identity.platform_public_key(),
         models=[
             catalog.reference(model, audience=node.pk, expires_at=now + MODELS_LIFE)
-            for model in CatalogModel.objects.filter(is_offered=True).order_by("pk")
+            for model in CatalogModel.objects.filter(owner=None, is_offered=True).order_by("pk")
         ],
     )
 
