@@ -31,9 +31,10 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 from tasks.conversion import pinned
-from workers import imaging, sandbox, sessions, vision
+from workers import declarations, sandbox, sessions, vision
+from workers.protocol import manifest, pictures, preparation
+from workers.protocol.modelcheck import reading
 from workers.room.graphs import Graph
-from workers.sessions import DETECTOR
 
 PHOTOS = Path(__file__).parents[1] / "portal" / "photos"
 FLOOR = 0.3
@@ -58,12 +59,13 @@ def main() -> None:
 def _compare(model: Path, *, rounds: int) -> None:
     content = model.read_bytes()
     photos = [path.read_bytes() for path in sorted(PHOTOS.glob("*.png"))]
-    graph = Graph(content, inputs=DETECTOR.inputs, outputs=DETECTOR.outputs)
+    declared = declarations.declare(reading.read(content), manifest.DETECTOR)
+    graph = Graph(content, inputs=declared.inputs, outputs=declared.outputs)
     room = sandbox.open_room(
         model,
         digest=hashlib.sha256(content).hexdigest(),
-        inputs=DETECTOR.inputs,
-        outputs=DETECTOR.outputs,
+        inputs=declared.inputs,
+        outputs=declared.outputs,
         room_limits=sandbox.RoomLimits(priority="normal"),
     )
     with contextlib.closing(room):
@@ -112,13 +114,15 @@ def _processor_ratio(sides: dict[str, Run], photos: list[bytes], *, pid: int) ->
 
 
 def _compute(run: Run, data: bytes) -> object:
-    photograph = imaging.load(data)
+    image = pictures.read(data).image
+    prepared = preparation.prepare(image, manifest.DETECTOR.input)
     threshold = np.array([FLOOR], dtype=np.float32)
-    boxes, scores, classes = run({"image": photograph.pixels, "score_threshold": threshold})
     return vision.detections(
-        (boxes, scores, classes),
-        width=photograph.width,
-        height=photograph.height,
+        run({"image": prepared.tensor, "score_threshold": threshold}),
+        manifest.DETECTOR.output,
+        frame=prepared.frame,
+        width=image.width,
+        height=image.height,
         floor=FLOOR,
         class_ids=range(91),
     )

@@ -14,6 +14,7 @@ from django.db.models import Model, QuerySet
 from django.http import Http404
 
 from portal.models import ApiKey, User
+from tasks import catalog
 from tasks.models import CatalogModel, Dataset, Image, Item, Job, Node, Replica
 
 Row = TypeVar("Row", bound=Model)
@@ -33,9 +34,9 @@ def datasets(user: User) -> QuerySet[Dataset]:
     return Dataset.objects.filter(owner=user)
 
 
-def models(_user: User) -> QuerySet[CatalogModel]:
-    """Return the models on offer; the catalog is the same for everyone."""
-    return CatalogModel.objects.filter(is_offered=True).select_related("blob")
+def models(user: User) -> QuerySet[CatalogModel]:
+    """Return the models the user may use: those on offer to everyone, and their own."""
+    return catalog.usable_by(user.pk).select_related("blob")
 
 
 def jobs(user: User) -> QuerySet[Job]:
@@ -76,7 +77,7 @@ def model(user: User, model_id: str) -> CatalogModel:
     """Return a model of the catalog.
 
     Raises:
-        NotFound: no such model on offer.
+        NotFound: no such model that the user may use.
     """
     return _one(models(user), _identifier(model_id))
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import onnxruntime
@@ -17,7 +17,7 @@ import onnxruntime
 from tasks import blobs, catalog
 from tasks.conversion import golden, labels, pinned
 from tasks.models import CatalogModel
-from workers.protocol import pictures
+from workers.protocol import manifest, pictures
 
 SLUG: Final = "ssd-mobilenet-v2"
 NAME: Final = "SSD MobileNet V2 (COCO)"
@@ -26,22 +26,6 @@ VERSION: Final = "2018-03-29"
 LICENCE: Final = "Apache-2.0"
 #: Where the bytes come from; another pinned source would be another model.
 SOURCE: Final = f"{pinned.DISTRIBUTION}: {pinned.FILE} (SHA-256 {pinned.SOURCE_SHA256})"
-TENSOR_CONTRACT: Final[dict[str, Any]] = {
-    "preprocessing": "in the graph: linear resize to 300 x 300 without borders, x * 2/255 - 1",
-    "inputs": {
-        "image": {"dtype": "uint8", "shape": [1, "height", "width", 3], "holds": "RGB, any size"},
-        "score_threshold": {"dtype": "float32", "shape": [1], "holds": "0..1"},
-    },
-    "outputs": {
-        "boxes": {
-            "dtype": "float32",
-            "shape": ["n", 4],
-            "holds": "top, left, bottom, right; 0..1 of the picture",
-        },
-        "scores": {"dtype": "float32", "shape": ["n"], "holds": "0..1, unsorted"},
-        "classes": {"dtype": "int64", "shape": ["n"], "holds": "COCO class id, 1..90"},
-    },
-}
 #: Rounds over the photographs whose median is the time of an image.
 _ROUNDS: Final = 3
 
@@ -79,21 +63,20 @@ def install(*, photos: Path, scratch: Path, now: datetime, is_forced: bool = Fal
 
 def installed() -> CatalogModel | None:
     """Return the detector on offer if its bytes are there."""
-    rows = CatalogModel.objects.filter(slug=SLUG, source=SOURCE, is_offered=True)
+    rows = CatalogModel.objects.filter(owner=None, slug=SLUG, source=SOURCE, is_offered=True)
     model = rows.select_related("blob").order_by("-created_at", "-pk").first()
     return model if model is not None and blobs.exists(model.blob_id) else None
 
 
 def _card(*, image_ms: int) -> catalog.Card:
     return catalog.Card(
-        kind=CatalogModel.Kind.DETECT,
         slug=SLUG,
         name=NAME,
         version=VERSION,
         labels={str(number): label for number, label in labels.COCO_LABELS.items()},
         licence=LICENCE,
         source=SOURCE,
-        tensor_contract=TENSOR_CONTRACT,
+        contract=manifest.DETECTOR,
         image_ms=image_ms,
     )
 

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import F
 
 from payments import pricing
-from tasks import chunking, dispatch, events, fleet, settlement
+from tasks import catalog, chunking, dispatch, events, fleet, settlement
 from tasks.errors import Refused
 from tasks.models import CatalogModel, Chunk, Dataset, Image, Item, Job, Replica
 from tasks.reasons import EventCode, JobReason, ReplicaReason
@@ -167,8 +167,8 @@ def submit(*, owner_id: int, request: JobRequest, now: datetime) -> Job:
             mode=request.mode,
             metadata=dict(request.metadata),
             price_minor=plan.price.price_minor,
-            reward_image_minor=pricing.reward_minor(kind="detect", images=1),
-            fee_image_minor=pricing.fee_minor(kind="detect", images=1),
+            reward_image_minor=pricing.reward_minor(kind=_kind(request), images=1),
+            fee_image_minor=pricing.fee_minor(kind=_kind(request), images=1),
             items_total=len(plan.image_ids),
             submitted_at=now,
         )
@@ -306,9 +306,8 @@ def _plan(*, owner_id: int, request: JobRequest, now: datetime) -> _Plan:
     dataset = Dataset.objects.filter(pk=request.dataset_id, owner_id=owner_id).first()
     if dataset is None:
         raise UnknownDataset("There is no such data set.")
-    model = CatalogModel.objects.filter(
-        pk=request.model_id, kind=request.kind, is_offered=True
-    ).first()
+    kind = _kind(request)
+    model = catalog.usable_by(owner_id).filter(pk=request.model_id, kind=kind).first()
     if model is None:
         raise UnknownModel("There is no such model for this kind of job.")
     image_ids = list(
@@ -331,13 +330,20 @@ def _plan(*, owner_id: int, request: JobRequest, now: datetime) -> _Plan:
             image_ms=model.image_ms,
         ),
         replicas=replicas,
-        price=pricing.price_images(kind="detect", images=len(image_ids), quorum=replicas),
+        price=pricing.price_images(kind=kind, images=len(image_ids), quorum=replicas),
     )
 
 
+def _kind(request: JobRequest) -> pricing.Kind:
+    match request.kind:
+        case "detect" | "classify":
+            return request.kind
+        case _:
+            raise KindNotOffered(f"Jobs of kind {request.kind!r} are not offered yet.")
+
+
 def _check_choices(request: JobRequest) -> None:
-    if request.kind not in Job.Kind.values:
-        raise KindNotOffered(f"Jobs of kind {request.kind!r} are not offered yet.")
+    _kind(request)
     if request.target_error not in TARGET_ERRORS:
         raise BadChoice(f"One of {', '.join(TARGET_ERRORS)}.", field="target_error")
     if request.mode not in Job.Mode.values:

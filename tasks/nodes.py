@@ -123,7 +123,7 @@ def enroll(
         platform_key=identity.platform_public_key(),
         models=[
             catalog.reference(model, audience=node.pk, expires_at=now + MODELS_LIFE)
-            for model in CatalogModel.objects.filter(is_offered=True).order_by("pk")
+            for model in CatalogModel.objects.filter(owner=None, is_offered=True).order_by("pk")
         ],
     )
 

@@ -45,7 +45,7 @@ def send_announcement(*, job_id: str) -> None:
     message = messages.Announcement(
         sent_at=now,
         job=job.pk,
-        task="detect",
+        task="classify" if job.kind == Job.Kind.CLASSIFY else "detect",
         model_digest=job.model.blob_id,
         items=job.items_total,
     )

@@ -268,6 +268,8 @@ def _in_order(items: Iterable[Item]) -> list[Item]:
 def _image_ref(replica: Replica, item: Item) -> ImageRef:
     labels = replica.job.model.labels
     found = replica.answer[item.position] if replica.answer else []
+    # A class is said of the whole picture.
+    whole = [0, 0, item.image.width, item.image.height]
     return ImageRef(
         item_id=item.pk,
         image_id=item.image_id,
@@ -275,7 +277,8 @@ def _image_ref(replica: Replica, item: Item) -> ImageRef:
         width=item.image.width,
         height=item.image.height,
         detections=[
-            {"label": labels[str(each[0])], "score": each[1], "box": each[2:]} for each in found
+            {"label": labels[str(each[0])], "score": each[1], "box": each[2:] or whole}
+            for each in found
         ],
     )
 

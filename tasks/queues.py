@@ -34,7 +34,7 @@ NODE_MESSAGE_TTL_MS = 30 * SECOND_MS
 NODE_QUEUE_LENGTH_MAX = 1000
 
 #: Kinds of work every node hears of.
-NODE_KINDS = ("detect",)
+NODE_KINDS = ("detect", "classify")
 
 NODE_ID_PATTERN = re.compile(r"node_[0-9a-z]{26}")
 

@@ -15,12 +15,14 @@ from tasks import dispatch, leases
 from tasks.models import Chunk, Job, Node, Replica
 from tasks.models.jobs import ENDED_WITHOUT_ANSWER
 from tasks.reasons import ReplicaReason
-from workers.protocol import boxes, messages
+from workers.protocol import boxes, limits, messages
 
 logger = logging.getLogger(__name__)
 
 #: A box may reach this far over the picture's edge, pixels: rounding, no more.
 EDGE_SLACK = 1.0
+#: Probabilities of 8-bit models sum to about 1.
+SUM_SLACK = 0.06
 _S = Replica.State
 
 
@@ -101,28 +103,53 @@ def _makes_way(replica: Replica, *, now: datetime) -> bool:
     return ended
 
 
-def check(report: messages.Report, replica: Replica) -> list[list[messages.Detection]]:
-    """Return the detections by position after checking them against the assignment.
+def check(
+    report: messages.Report, replica: Replica
+) -> list[list[messages.Detection]] | list[list[messages.Classified]]:
+    """Return the answers by position after checking them against the assignment.
 
     Raises:
         InvalidAnswer: a position is missing, doubled or unknown; a size differs from the
-            picture's; a class is not the model's; a box lies outside.
+            picture's; a class is not the model's; a box lies outside; likelihoods are out
+            of order; or it answers another kind of question.
     """
     if report.model_digest != replica.job.model.blob_id:
         raise InvalidAnswer("another model")
     items = {item.position: item for item in replica.chunk.items.select_related("image")}
     if sorted(answer.position for answer in report.answers) != sorted(items):
         raise InvalidAnswer("positions differ from the assignment's")
-    class_ids = {int(text) for text in replica.job.model.labels}
-    found: list[list[messages.Detection]] = [[] for _ in items]
     for answer in report.answers:
         image = items[answer.position].image
         if (answer.width, answer.height) != (image.width, image.height):
             raise InvalidAnswer("the picture's size differs")
-        for detection in answer.detections:
-            _check_detection(detection, class_ids, image.width, image.height)
-        found[answer.position] = list(answer.detections)
-    return found
+    class_ids = {int(text) for text in replica.job.model.labels}
+    in_order = sorted(report.answers, key=lambda answer: answer.position)
+    if replica.job.kind == Job.Kind.CLASSIFY:
+        return [_classes(answer, class_ids) for answer in in_order]
+    return [_detections(answer, class_ids) for answer in in_order]
+
+
+def _detections(answer: messages.Answer, class_ids: set[int]) -> list[messages.Detection]:
+    if answer.classes:
+        raise InvalidAnswer("classes where boxes are asked for")
+    for detection in answer.detections:
+        _check_detection(detection, class_ids, answer.width, answer.height)
+    return list(answer.detections)
+
+
+def _classes(answer: messages.Answer, class_ids: set[int]) -> list[messages.Classified]:
+    if answer.detections:
+        raise InvalidAnswer("boxes where classes are asked for")
+    found = answer.classes
+    numbers = [number for number, _ in found]
+    if len(found) != min(limits.CLASSES_MAX, len(class_ids)):
+        raise InvalidAnswer("too few classes")
+    if len(set(numbers)) < len(numbers) or not class_ids.issuperset(numbers):
+        raise InvalidAnswer("unknown class")
+    scores = [score for _, score in found]
+    if scores != sorted(scores, reverse=True) or sum(scores) > 1 + SUM_SLACK:
+        raise InvalidAnswer("no likelihoods, highest first")
+    return list(found)
 
 
 def _check_detection(
@@ -164,7 +191,7 @@ def _give_up(replica: Replica, report: messages.Report, *, now: datetime) -> boo
 def _store(
     replica: Replica,
     signed: SignedReport,
-    answer: Sequence[Sequence[messages.Detection]],
+    answer: Sequence[Sequence[messages.Detection]] | Sequence[Sequence[messages.Classified]],
     *,
     now: datetime,
 ) -> bool:

@@ -53,8 +53,11 @@ def _jsonl(job: Job) -> Iterator[str]:
 
 
 def line(item: Item) -> dict[str, Any]:
-    """Return one picture's result as the API shows it; boxes [x, y, w, h] in pixels."""
-    return {
+    """Return one picture's result as the API shows it; boxes [x, y, w, h] in pixels.
+
+    Of a `classify` job it has `classes` as well, likeliest first.
+    """
+    shown = {
         "image": item.image_id,
         "name": item.image.name,
         "width": item.image.width,
@@ -63,6 +66,7 @@ def line(item: Item) -> dict[str, Any]:
         "source": item.source,
         "detections": item.detections,
     }
+    return shown if item.classes is None else {**shown, "classes": item.classes}
 
 
 def _coco(job: Job) -> Iterator[str]:
@@ -93,14 +97,16 @@ def _coco_images(job: Job) -> Iterator[dict[str, Any]]:
 def _coco_annotations(job: Job, numbers: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     annotation = 0
     for image, item in enumerate(_decided(job).iterator(chunk_size=ROWS), start=1):
-        for found in item.detections or []:
+        for found in item.detections or item.classes or []:
             annotation += 1
+            # COCO has no annotation without a place: a class is said of the whole picture.
+            box = found.get("box", [0, 0, item.image.width, item.image.height])
             yield {
                 "id": annotation,
                 "image_id": image,
                 "category_id": numbers[found["label"]],
-                "bbox": found["box"],
-                "area": round(found["box"][2] * found["box"][3], 2),
+                "bbox": box,
+                "area": round(box[2] * box[3], 2),
                 "iscrowd": 0,
                 "score": found["score"],
             }
@@ -112,15 +118,17 @@ def _joined(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
 
 
 def _csv(job: Job) -> Iterator[str]:
-    """One row a detection; a picture without any has one row with empty cells."""
+    """One row a detection or class; a picture without any has one row with empty cells."""
     yield _csv_row(CSV_COLUMNS)
     for item in _decided(job).iterator(chunk_size=ROWS):
         image = item.image
         common = [item.image_id, image.name, image.width, image.height, item.state, item.source]
-        if not item.detections:
+        rows = item.detections or item.classes or []
+        if not rows:
             yield _csv_row([*common, "", "", "", "", "", ""])
-        for found in item.detections or []:
-            yield _csv_row([*common, found["label"], found["score"], *found["box"]])
+        for found in rows:
+            box = found.get("box", ["", "", "", ""])
+            yield _csv_row([*common, found["label"], found["score"], *box])
 
 
 def _csv_row(cells: Any) -> str:

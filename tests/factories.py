@@ -15,7 +15,7 @@ from payments import ledger
 from portal.models import KycCase, User
 from tasks import blobs, jobs
 from tasks.models import CatalogModel, Dataset, Image, Job, Node
-from workers.protocol import signatures
+from workers.protocol import manifest, signatures
 
 PASSWORD = "correct horse battery"
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -70,9 +70,28 @@ def make_model(**fields) -> CatalogModel:
         "labels": {"1": "person", "17": "cat"},
         "licence": "Apache-2.0",
         "source": "test",
-        "tensor_contract": {},
+        "tensor_contract": manifest.DETECTOR.model_dump(mode="json"),
     }
     return CatalogModel.objects.create(**{**defaults, **fields})
+
+
+def make_classifier(**fields) -> CatalogModel:
+    """Make a classifier of cat (0), dog (1) and cup (2); its bytes are no real model."""
+    contract = manifest.Contract(
+        kind="classify",
+        input=manifest.PictureInput(width=32, height=32, resize="stretch"),
+        output=manifest.Classes(decoder="classify", output="probabilities"),
+    )
+    return make_model(
+        **{
+            "kind": "classify",
+            "slug": "tiny-classifier",
+            "name": "Tiny classifier",
+            "labels": {"0": "cat", "1": "dog", "2": "cup"},
+            "tensor_contract": contract.model_dump(mode="json"),
+            **fields,
+        }
+    )
 
 
 def make_key() -> Ed25519PrivateKey:
@@ -101,7 +120,7 @@ def make_job(owner: User, *, images: int = 1, now: datetime = NOW, **fields) -> 
     """Submit a real job through the service; the owner is given the money for it."""
     fund(owner)
     request = jobs.JobRequest(
-        kind="detect",
+        kind=fields.pop("kind", "detect"),
         dataset_id=make_dataset(owner, images=images).pk,
         model_id=fields.pop("model", None) or make_model().pk,
         target_error=fields.pop("target_error", "1e-3"),

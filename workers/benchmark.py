@@ -13,11 +13,11 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from workers import config, execution, imaging
+from workers import answering, config, execution
 from workers.config import Home
 from workers.execution import ModelSource, Workshop
 from workers.protocol.messages import Digest
-from workers.sessions import Detector
+from workers.sessions import OpenModel
 
 #: A photograph of this size is what jobs are made of.
 WIDTH, HEIGHT = 640, 480
@@ -42,7 +42,7 @@ def quick(model: ModelSource, *, workshop: Workshop, home: Home) -> Speed:
     """Return the speed of one slot, measured once for each model and version.
 
     Raises:
-        What `execution.open_detector` raises.
+        What `execution.open_model` raises.
     """
     known = read(home)
     if known and (known.model_digest, known.software_version) == (
@@ -50,10 +50,10 @@ def quick(model: ModelSource, *, workshop: Workshop, home: Home) -> Speed:
         config.software_version(),
     ):
         return known
-    detector = execution.open_detector(model, workshop=workshop)
+    opened = execution.open_model(model, workshop=workshop)
     photograph = make_photograph()
-    _compute(detector, photograph)  # the first one also allocates
-    fastest = min(_compute(detector, photograph) for _ in range(PICTURES_QUICK))
+    _compute(opened, photograph)  # the first one also allocates
+    fastest = min(_compute(opened, photograph) for _ in range(PICTURES_QUICK))
     speed = Speed(
         model_digest=model.digest,
         software_version=config.software_version(),
@@ -76,13 +76,13 @@ def run(model: ModelSource, *, workshop: Workshop, slots: int, seconds: float) -
     """Compute on all slots at once for a while; return each slot's pictures per second.
 
     Raises:
-        What `execution.open_detector` raises.
+        What `execution.open_model` raises.
     """
-    detector = execution.open_detector(model, workshop=workshop)
+    opened = execution.open_model(model, workshop=workshop)
     photograph = make_photograph()
-    _compute(detector, photograph)
+    _compute(opened, photograph)
     with ThreadPoolExecutor(slots) as pool:
-        rates = [pool.submit(_rate, detector, photograph, seconds) for _ in range(slots)]
+        rates = [pool.submit(_rate, opened, photograph, seconds) for _ in range(slots)]
     return [rate.result() for rate in rates]
 
 
@@ -96,16 +96,16 @@ def make_photograph() -> bytes:
     return file.getvalue()
 
 
-def _rate(detector: Detector, photograph: bytes, seconds: float) -> float:
+def _rate(opened: OpenModel, photograph: bytes, seconds: float) -> float:
     started, count = time.perf_counter(), 0
     while (spent := time.perf_counter() - started) < seconds:
-        _compute(detector, photograph)
+        _compute(opened, photograph)
         count += 1
     return count / spent
 
 
-def _compute(detector: Detector, photograph: bytes) -> float:
-    """Return the seconds from bytes to detections."""
+def _compute(opened: OpenModel, photograph: bytes) -> float:
+    """Return the seconds from bytes to the model's tensors."""
     started = time.perf_counter()
-    detector.run(imaging.load(photograph).pixels, floor=FLOOR)
+    answering.run(photograph, opened, floor=FLOOR)
     return time.perf_counter() - started

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from workers.protocol import limits, messages
+from workers.protocol import limits, manifest, messages
 
 #: Names the home for programs started without our command line (`celery -A workers.app`).
 HOME_VARIABLE = "NODEFOLK_HOME"
@@ -65,6 +65,8 @@ class BuiltInModel(BaseModel):
     digest: messages.Digest
     size_bytes: Annotated[int, Field(gt=0, le=limits.MODEL_BYTES_MAX)]
     url: messages.Url
+    #: How pictures go in and answers come out.
+    contract: manifest.Contract = manifest.DETECTOR
 
 
 class Config(BaseModel):

@@ -13,10 +13,13 @@ from typing import Protocol
 
 import httpx
 
-from workers import agent, assignments, imaging, modelstore, sandbox, sessions, transfer, vision
+from workers import agent, answering, assignments, modelstore, sandbox, sessions, transfer
 from workers.modelstore import ModelStore
 from workers.protocol import messages, pictures
-from workers.sessions import Detector, Sessions
+from workers.protocol.decoders.outputs import BadOutput
+from workers.protocol.manifest import Contract
+from workers.protocol.modelcheck.refusals import Refused
+from workers.sessions import OpenModel, Sessions
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +31,7 @@ AHEAD_MAX = 2
 _REASONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((pictures.Unreadable,), "unreadable_input"),
     ((sessions.Corrupt,), "digest_mismatch"),
-    ((sessions.Unusable, vision.BadOutput), "model_unusable"),
+    ((sessions.Unusable, Refused, BadOutput), "model_unusable"),
     ((sessions.OutOfMemory, MemoryError), "out_of_memory"),
     ((modelstore.NoSpace,), "disk_full"),
     ((sandbox.RoomDied,), "model_died"),
@@ -48,7 +51,7 @@ class _Failed(Exception):
 
 
 class ModelSource(Protocol):
-    """Which model, and where to fetch it."""
+    """Which model, where to fetch it, and how to use it."""
 
     @property
     def digest(self) -> str: ...
@@ -58,6 +61,9 @@ class ModelSource(Protocol):
 
     @property
     def url(self) -> str: ...
+
+    @property
+    def contract(self) -> Contract: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +117,7 @@ def execute(
     )
 
 
-def open_detector(reference: ModelSource, *, workshop: Workshop) -> Detector:
+def open_model(reference: ModelSource, *, workshop: Workshop) -> OpenModel:
     """Return the model's session, fetched and opened as needed.
 
     A file that the disk damaged is fetched once more.
@@ -126,14 +132,14 @@ def open_detector(reference: ModelSource, *, workshop: Workshop) -> Detector:
         return _open(reference, workshop)
 
 
-def _open(reference: ModelSource, workshop: Workshop) -> Detector:
+def _open(reference: ModelSource, workshop: Workshop) -> OpenModel:
     path = workshop.store.add(
         digest=reference.digest,
         size_bytes=reference.size_bytes,
         url=reference.url,
         client=workshop.client,
     )
-    return workshop.sessions.open(reference.digest, path)
+    return workshop.sessions.open(reference.digest, path, reference.contract)
 
 
 def _compute(
@@ -141,13 +147,21 @@ def _compute(
 ) -> tuple[list[messages.Answer], float]:
     """Return the answers and the seconds spent computing, downloads left out."""
     try:
-        detector = open_detector(assignment.model, workshop=workshop)
+        model = open_model(assignment.model, workshop=workshop)
         answers: list[messages.Answer] = []
         compute_seconds = 0.0
         for each, data in _fetched(assignment.inputs, workshop):
             _check_wanted(is_cancelled)
             started = time.perf_counter()
-            answers.append(_answer(each, data, detector, assignment))
+            answers.append(
+                answering.answer(
+                    data,
+                    model,
+                    class_ids=assignment.model.class_ids,
+                    position=each.position,
+                    floor=assignment.score_floor,
+                )
+            )
             compute_seconds += time.perf_counter() - started
     except (Cancelled, _Failed):
         raise
@@ -185,25 +199,6 @@ def _fetched(
 
 def _fetch(each: messages.Input, client: httpx.Client) -> bytes:
     return transfer.fetch(each.url, digest=each.digest, size_bytes=each.size_bytes, client=client)
-
-
-def _answer(
-    each: messages.Input, data: bytes, detector: Detector, assignment: messages.Assignment
-) -> messages.Answer:
-    photograph = imaging.load(data)
-    floor = assignment.score_floor
-    return messages.Answer(
-        position=each.position,
-        width=photograph.width,
-        height=photograph.height,
-        detections=vision.detections(
-            detector.run(photograph.pixels, floor=floor),
-            width=photograph.width,
-            height=photograph.height,
-            floor=floor,
-            class_ids=frozenset(assignment.model.class_ids),
-        ),
-    )
 
 
 def _reason(exc: Exception) -> str | None:

@@ -29,7 +29,7 @@ REMEMBERED_MAX = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contract:
+class Declared:
     """The tensors of a model, as declared; nothing else passes in or out of its room."""
 
     inputs: tuple[TensorSpec, ...]
@@ -73,14 +73,14 @@ class Rooms:
         *,
         digest: str,
         path: Path,
-        contract: Contract,
+        declared: Declared,
         is_built_in: bool = False,
         room_limits: RoomLimits | None = None,
         strikes: Strikes | None = None,
     ) -> None:
         self._digest = digest
         self._path = path
-        self._contract = contract
+        self._declared = declared
         self._is_built_in = is_built_in
         self._room_limits = room_limits or RoomLimits()
         self._strikes = strikes or Strikes()
@@ -167,8 +167,8 @@ class Rooms:
             room.load(
                 self._path,
                 digest=self._digest,
-                inputs=self._contract.inputs,
-                outputs=self._contract.outputs,
+                inputs=self._declared.inputs,
+                outputs=self._declared.outputs,
                 is_built_in=self._is_built_in,
             )
         except BaseException as exc:

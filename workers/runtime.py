@@ -47,6 +47,7 @@ from workers.outbox import Outbox
 from workers.probe import Probe
 from workers.protocol import limits, messages
 from workers.protocol.allowance import Effective
+from workers.protocol.modelcheck.refusals import Refused
 from workers.sandbox import RoomLimits
 from workers.sessions import Sessions
 from workers.steering import Steering
@@ -73,6 +74,7 @@ MODEL_ERRORS = (
     sandbox.NotLocked,
     sandbox.RoomFailed,
     sandbox.RoomUnavailable,
+    Refused,
     OSError,
 )
 #: How often the portal is asked whether its key changed, at most, seconds.
@@ -104,7 +106,7 @@ class Runtime:
         self._key_due = 0.0
         self._skew_seconds = 0.0
         self._clock = clock
-        built_in = frozenset(model.digest for model in settings.models)
+        built_in = {model.digest: model.contract for model in settings.models}
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._idle = threading.Event()
@@ -115,7 +117,7 @@ class Runtime:
             numeric_class=sessions.numeric_class(),
             software_version=config.software_version(),
             jitter=lambda: random.uniform(-1, 1),  # noqa: S311 -- spreads load, hides nothing
-            only_models=None if sandbox.can_lock() else built_in,
+            only_models=None if sandbox.can_lock() else frozenset(built_in),
         )
         self._throttle = Throttle()
         self._steering = Steering(
@@ -312,7 +314,7 @@ class Runtime:
 
     def _get_model_ready(self, model: config.BuiltInModel) -> None:
         try:
-            execution.open_detector(model, workshop=self._workshop)
+            execution.open_model(model, workshop=self._workshop)
         except MODEL_ERRORS as exc:
             # Not fatal: an assignment brings a fresh address, or its own failure report.
             logger.warning(
@@ -339,10 +341,11 @@ class Runtime:
 
     def _open_cached(self, digest: str) -> None:
         path = self._workshop.store.find(digest)
-        if path is None:
+        contract = self._workshop.sessions.contract(digest)
+        if path is None or contract is None:
             return
         try:
-            self._workshop.sessions.open(digest, path)
+            self._workshop.sessions.open(digest, path, contract)
             memory.trim()
         except MODEL_ERRORS as exc:
             logger.warning("a model cannot be opened: %s", exc, extra={"model_digest": digest})

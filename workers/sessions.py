@@ -1,4 +1,4 @@
-"""Models in use: each open in a locked room, kept warm, in one numeric class.
+"""Models in use: checked, each open in a locked room, kept warm, in one numeric class.
 
 What numbers depend on is fixed in `workers.room.graphs` and named by `numeric_class`.
 """
@@ -8,90 +8,70 @@ from __future__ import annotations
 import platform
 import threading
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
-from workers.protocol import limits
-from workers.rooms import Contract, Rooms, Strikes
-from workers.sandbox import Corrupt, OutOfMemory, RoomLimits, TensorSpec, Unusable
+from workers import declarations
+from workers.protocol import digests, limits
+from workers.protocol.manifest import Contract
+from workers.protocol.modelcheck import reading, shapes
+from workers.protocol.modelcheck.graphs import Graph
+from workers.protocol.modelcheck.refusals import Refused
+from workers.protocol.preparation import Shape
+from workers.rooms import Rooms, Strikes
+from workers.sandbox import Corrupt, OutOfMemory, RoomLimits, Unusable
 
 __all__ = [
-    "DETECTOR",
     "Corrupt",
-    "Detector",
+    "OpenModel",
     "OutOfMemory",
     "Sessions",
     "Unusable",
     "instruction_set",
-    "load",
     "numeric_class",
 ]
 
 #: Models kept open; a detector takes about 200 MB.
 OPEN_MAX = 2
-#: Rows a detector may answer with, before any is left out.
-ROWS_MAX = 100_000
-OUTPUTS = ("boxes", "scores", "classes")
-IMAGE_INPUT = "image"
-THRESHOLD_INPUT = "score_threshold"
+#: Contracts remembered, so that a model can be opened before its first assignment.
+CONTRACTS_MAX = 64
 #: What of an x86 processor changes ONNX Runtime's code path, best first.
 X86_LEVELS = ("amx_int8", "avx512_vnni", "avx512f", "avx_vnni", "avx2", "avx", "sse4_1")
 ARM_LEVELS = ("sve", "i8mm", "asimddp", "asimd")
 
 
-DETECTOR = Contract(
-    inputs=(
-        TensorSpec(
-            name=IMAGE_INPUT,
-            dtypes=("uint8",),
-            shape=(1, None, None, 3),
-            bytes_max=3 * limits.IMAGE_PIXELS_MAX,
-        ),
-        TensorSpec(
-            name=THRESHOLD_INPUT, dtypes=("float32",), shape=(1,), bytes_max=4, is_optional=True
-        ),
-    ),
-    outputs=(
-        TensorSpec(name="boxes", dtypes=("float32",), shape=(None, 4), bytes_max=4 * 4 * ROWS_MAX),
-        TensorSpec(name="scores", dtypes=("float32",), shape=(None,), bytes_max=4 * ROWS_MAX),
-        TensorSpec(
-            name="classes", dtypes=("int64", "int32"), shape=(None,), bytes_max=8 * ROWS_MAX
-        ),
-    ),
-)
+class _Key(NamedTuple):
+    """The same file is another model when its owner says otherwise how to use it."""
+
+    digest: str
+    contract: Contract
 
 
 @dataclass(frozen=True)
-class Detector:
-    """An open model that follows the contract of detectors. Safe for threads."""
+class OpenModel:
+    """A checked model in its rooms. Safe for threads."""
 
     rooms: Rooms
+    graph: Graph
+    contract: Contract
+    #: Input shapes whose bounds hold; adding is harmless when repeated.
+    sizes_checked: set[Shape] = field(default_factory=set, compare=False)
 
-    @property
-    def takes_threshold(self) -> bool:
-        """Whether the model leaves out low scores itself."""
-        return THRESHOLD_INPUT in self.rooms.takes
-
-    def run(
-        self, pixels: NDArray[np.uint8], *, floor: float
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Return boxes, scores and classes as the model gives them.
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Return the outputs that the contract names, in its order, as the model gives them.
 
         Raises:
             Unusable, OutOfMemory, sandbox.RoomFailed.
         """
-        threshold = np.array([floor], dtype=np.float32)
-        found = self.rooms.run({IMAGE_INPUT: pixels, THRESHOLD_INPUT: threshold})
-        boxes, scores, classes = (found[name] for name in OUTPUTS)
-        return boxes, scores, classes
+        found = self.rooms.run(feeds)
+        return [found[name] for name in self.contract.output_names]
 
     def close(self) -> None:
         """Close the rooms."""
@@ -102,42 +82,56 @@ class Sessions:
     """The last few models used, open. Safe for threads: each is opened once."""
 
     def __init__(
-        self, *, built_in: Collection[str] = (), room_limits: RoomLimits | None = None
+        self,
+        *,
+        built_in: Mapping[str, Contract] | None = None,
+        room_limits: RoomLimits | None = None,
     ) -> None:
-        """Note the digests of built-in models: they are run even where locks are missing."""
-        self._built_in = frozenset(built_in)
+        """Note the built-in models by digest: they are run even where locks are missing."""
+        self._built_in = dict(built_in or {})
         self._room_limits = room_limits or RoomLimits()
         self._strikes = Strikes()
         self._lock = threading.Lock()
-        self._open: OrderedDict[str, Future[Detector]] = OrderedDict()
+        self._open: OrderedDict[_Key, Future[OpenModel]] = OrderedDict()
         self._opening: set[Rooms] = set()
+        self._contracts: OrderedDict[str, Contract] = OrderedDict()
 
-    def open(self, digest: str, path: Path) -> Detector:
+    def open(self, digest: str, path: Path, contract: Contract) -> OpenModel:
         """Return the model's session; the first caller opens it, others wait for that.
 
         Raises:
             Corrupt, Unusable, OutOfMemory, sandbox.NotLocked, sandbox.RoomFailed,
             sandbox.RoomUnavailable: nothing is kept.
         """
-        evicted: list[Future[Detector]] = []
+        key = _Key(digest, contract)
+        evicted: list[Future[OpenModel]] = []
         with self._lock:
-            known = self._open.get(digest)
-            future = known or Future[Detector]()
-            self._open[digest] = future
-            self._open.move_to_end(digest)
+            known = self._open.get(key)
+            future = known or Future[OpenModel]()
+            self._open[key] = future
+            self._open.move_to_end(key)
             while len(self._open) > OPEN_MAX:
                 evicted.append(self._open.popitem(last=False)[1])
+            self._contracts[digest] = contract
+            self._contracts.move_to_end(digest)
+            while len(self._contracts) > CONTRACTS_MAX:
+                self._contracts.popitem(last=False)
         for each in evicted:
             each.add_done_callback(_retire)
         if known is None:
-            self._fill(future, digest, path)
+            self._fill(future, key, path)
         return future.result()
+
+    def contract(self, digest: str) -> Contract | None:
+        """Return how the model was used last, or is to be used; None when nobody said."""
+        with self._lock:
+            return self._contracts.get(digest) or self._built_in.get(digest)
 
     def is_open(self, digest: str) -> bool:
         """Say whether `open` would answer at once."""
         with self._lock:
-            future = self._open.get(digest)
-        return future is not None and _is_open(future)
+            futures = [future for key, future in self._open.items() if key.digest == digest]
+        return any(_is_open(future) for future in futures)
 
     def close_idle(self) -> int:
         """Close models that nobody computes with; return how many.
@@ -146,12 +140,12 @@ class Sessions:
         """
         with self._lock:
             idle = {
-                digest: future
-                for digest, future in self._open.items()
+                key: future
+                for key, future in self._open.items()
                 if _is_open(future) and future.result().rooms.idle_seconds > 0
             }
-            for digest in idle:
-                del self._open[digest]
+            for key in idle:
+                del self._open[key]
         for future in idle.values():
             _retire(future)
         return len(idle)
@@ -166,52 +160,64 @@ class Sessions:
         for each in opened:
             each.add_done_callback(_close)
 
-    def _fill(self, future: Future[Detector], digest: str, path: Path) -> None:
-        opening = Rooms(
-            digest=digest,
+    def _fill(self, future: Future[OpenModel], key: _Key, path: Path) -> None:
+        try:
+            future.set_result(self._load(key, path))
+        except BaseException as exc:  # noqa: BLE001 -- it is raised where the result is asked for
+            with self._lock:
+                if self._open.get(key) is future:
+                    del self._open[key]
+            future.set_exception(exc)
+
+    def _load(self, key: _Key, path: Path) -> OpenModel:
+        """Check the model, then open its first room; the room sees no other bytes."""
+        self._strikes.check(key.digest)
+        graph = _read(key.digest, path)
+        try:
+            declared = declarations.declare(graph, key.contract)
+        except Refused as exc:
+            raise _refusal(exc) from exc
+        rooms = Rooms(
+            digest=key.digest,
             path=path,
-            contract=DETECTOR,
-            is_built_in=digest in self._built_in,
+            declared=declared,
+            is_built_in=key.digest in self._built_in,
             room_limits=self._room_limits,
             strikes=self._strikes,
         )
         with self._lock:
-            self._opening.add(opening)
+            self._opening.add(rooms)
         try:
-            opening.open()
-            future.set_result(Detector(opening))
-        except BaseException as exc:  # noqa: BLE001 -- it is raised where the result is asked for
-            with self._lock:
-                if self._open.get(digest) is future:
-                    del self._open[digest]
-            future.set_exception(exc)
+            rooms.open()
         finally:
             with self._lock:
-                self._opening.discard(opening)
+                self._opening.discard(rooms)
+        return OpenModel(rooms=rooms, graph=graph, contract=key.contract)
 
 
-def load(
-    digest: str,
-    path: Path,
-    *,
-    is_built_in: bool = False,
-    room_limits: RoomLimits | None = None,
-) -> Detector:
-    """Open the detector in `path` after checking that it is the one `digest` names.
+def _read(digest: str, path: Path) -> Graph:
+    """Return the model's graph after checking that it is the one `digest` names, and harmless.
 
     Raises:
-        Corrupt, Unusable, OutOfMemory, sandbox.NotLocked, sandbox.RoomFailed,
-        sandbox.RoomUnavailable.
+        Corrupt, Unusable.
     """
-    rooms = Rooms(
-        digest=digest,
-        path=path,
-        contract=DETECTOR,
-        is_built_in=is_built_in,
-        room_limits=room_limits,
-    )
-    rooms.open()
-    return Detector(rooms)
+    try:
+        with path.open("rb") as file:
+            content = file.read(limits.MODEL_BYTES_MAX + 1)
+    except FileNotFoundError as exc:
+        raise Corrupt("The model is not there any more.") from exc
+    if digests.digest(content) != digest:
+        raise Corrupt("The file has another digest.")
+    try:
+        graph = reading.read(content)
+        shapes.bound_opening(graph)
+    except Refused as exc:
+        raise _refusal(exc) from exc
+    return graph
+
+
+def _refusal(exc: Refused) -> Unusable:
+    return Unusable(f"{exc.code}: {exc}"[:200])
 
 
 @cache
@@ -249,15 +255,15 @@ def _processor_flags() -> frozenset[str]:
     return frozenset()
 
 
-def _is_open(future: Future[Detector]) -> bool:
+def _is_open(future: Future[OpenModel]) -> bool:
     return future.done() and future.exception() is None
 
 
-def _retire(future: Future[Detector]) -> None:
+def _retire(future: Future[OpenModel]) -> None:
     if future.exception() is None:
         future.result().rooms.retire()
 
 
-def _close(future: Future[Detector]) -> None:
+def _close(future: Future[OpenModel]) -> None:
     if future.exception() is None:
         future.result().close()

@@ -39,15 +39,18 @@ class KeyAuthentication(BaseAuthentication):
 class HasScope(BasePermission):
     """A key does only what its scopes say; someone signed in on the site has no such limit.
 
-    The view's `scope` covers all its methods; `read` covers the safe ones of every view.
+    The view's `scope` covers all its methods, `scope_to_change` only those that change
+    something; `read` covers the safe ones of every view.
     """
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        if not isinstance(request.auth, ApiKey) or view.scope is None:
+        is_safe = request.method in SAFE_METHODS
+        scope = view.scope if is_safe else view.scope_to_change or view.scope
+        if not isinstance(request.auth, ApiKey) or scope is None:
             return True
-        enough = {view.scope, "read"} if request.method in SAFE_METHODS else {view.scope}
+        enough = {scope, "read"} if is_safe else {scope}
         if enough.isdisjoint(request.auth.scopes):
-            raise Forbidden(f"The key lacks the scope {view.scope!r}.", code="scope_missing")
+            raise Forbidden(f"The key lacks the scope {scope!r}.", code="scope_missing")
         return True
 
 

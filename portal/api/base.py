@@ -25,6 +25,8 @@ class Endpoint(APIView):
 
     #: One of `portal.keys.SCOPES` that a key needs here; None when any key will do.
     scope: ClassVar[str | None] = None
+    #: The same, for methods that change something where reading needs no scope.
+    scope_to_change: ClassVar[str | None] = None
     #: The role needed for methods that change something.
     role: ClassVar[str | None] = None
     #: Whether only a user with approved identity may call.

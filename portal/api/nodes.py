@@ -18,7 +18,7 @@ from portal.api import base, fields, idempotency, pagination
 from portal.api.authentication import signed_in
 from tasks import identity, nodes, queries, rotation, succession
 from tasks.models import Node, Replica
-from workers.protocol import signatures
+from workers.protocol import messages, signatures
 
 TOKEN_LENGTH_MAX = 200
 PUBLIC_KEY_LENGTH_MAX = 100
@@ -175,6 +175,12 @@ class Nodes(base.Endpoint):
             digest = serializers.CharField()
             size_bytes = serializers.IntegerField()
             url = serializers.CharField()
+            contract = serializers.SerializerMethodField(
+                help_text="How pictures go in and answers come out, as in a manifest."
+            )
+
+            def get_contract(self, model: messages.ModelReference) -> dict[str, Any]:
+                return model.contract.model_dump(mode="json")
 
         id = serializers.CharField(source="node.pk")
         broker = BrokerOutput()

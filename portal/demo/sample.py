@@ -51,12 +51,13 @@ def upload(api: httpx.Client, *, name: str, photos: Sequence[Path]) -> str:
 
 
 def submit(api: httpx.Client, *, dataset: str, **fields: Any) -> dict[str, Any]:
-    """Buy the detection of everything in `dataset` at the quoted price."""
-    model = api.get("models/").raise_for_status().json()["results"][0]["id"]
+    """Buy the detection (or `kind`) of everything in `dataset` at the quoted price."""
+    kind = fields.get("kind", "detect")
+    models = api.get("models/").raise_for_status().json()["results"]
     request = {
-        "kind": "detect",
+        "kind": kind,
         "dataset": dataset,
-        "model": model,
+        "model": next(model["id"] for model in models if model["kind"] == kind),
         "target_error": TARGET_ERROR,
         "score_threshold": SCORE_THRESHOLD,
         **fields,

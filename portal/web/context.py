@@ -47,7 +47,11 @@ def navigation(user: User, path: str) -> list[Group]:
     """List what the user's roles can use."""
     work = [("Overview", "layout-dashboard", "overview")]
     if user.is_client:
-        work += [("Jobs", "photo", "job-list"), ("Data sets", "library-photo", "dataset-list")]
+        work += [
+            ("Jobs", "photo", "job-list"),
+            ("Data sets", "library-photo", "dataset-list"),
+            ("Models", "cpu", "model-list"),
+        ]
     groups = [("", work)]
     if user.is_operator:
         groups.append(("Earn", [("My nodes", "server-2", "node-list")]))

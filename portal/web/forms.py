@@ -8,8 +8,9 @@ from typing import Any
 from django import forms
 
 from portal import countries, keys
-from tasks import jobs
+from tasks import jobs, uploads
 from tasks.errors import Refused
+from tasks.models import CatalogModel
 from workers.protocol import limits
 from workers.protocol.allowance import WINDOWS_MAX, Allowance, is_window
 
@@ -43,7 +44,7 @@ class OrderForm(forms.Form):
         label="Quality", choices=[(key, key) for key in QUALITIES], initial="1e-3"
     )
     score_threshold = forms.FloatField(
-        label="Leave out boxes with a score below",
+        label="Leave out what has a score below",
         min_value=jobs.SCORE_THRESHOLD_MIN,
         max_value=1,
         initial=0.3,
@@ -56,17 +57,20 @@ class OrderForm(forms.Form):
         self,
         *args: Any,
         datasets: Sequence[tuple[str, str]],
-        models: Sequence[tuple[str, str]],
+        models: Sequence[CatalogModel],
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self._kinds = {model.pk: model.kind for model in models}
         self.fields["dataset"] = _with_choices(self.fields["dataset"], datasets)
-        self.fields["model"] = _with_choices(self.fields["model"], models)
+        self.fields["model"] = _with_choices(
+            self.fields["model"], [(model.pk, model.name) for model in models]
+        )
 
     def job_request(self) -> jobs.JobRequest:
         """Return what was asked for; the form must be valid."""
         return jobs.JobRequest(
-            kind="detect",
+            kind=self._kinds[self.cleaned_data["model"]],
             dataset_id=self.cleaned_data["dataset"],
             model_id=self.cleaned_data["model"],
             target_error=self.cleaned_data["target_error"],
@@ -173,6 +177,17 @@ class LimitsForm(forms.Form):
             kinds=asked["kinds"],
             exclusive_programs=asked["exclusive_programs"],
         )
+
+
+class ModelForm(forms.Form):
+    """A client's own model."""
+
+    file = forms.FileField(label="Model", help_text="An ONNX file of at most 512 MiB.")
+    manifest = forms.CharField(
+        max_length=uploads.MANIFEST_BYTES_MAX,
+        help_text="What it takes and what it says, as JSON. The examples below are complete.",
+        widget=forms.Textarea(attrs={"rows": 16, "spellcheck": "false", "class": "code"}),
+    )
 
 
 class KeyForm(forms.Form):

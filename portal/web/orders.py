@@ -63,7 +63,7 @@ def new(request: PageRequest) -> HttpResponse:
     models = list(access.models(request.user).order_by("name", "-created_at"))
     if request.method == "GET":
         chosen = request.GET.get("dataset", "")
-        form = _form(request.user, models, chosen=chosen)
+        form = _form(request.user, models, chosen=chosen, model=request.GET.get("model", ""))
         return _page(request, form, models, _offer(request.user, form), status=200)
     form = _form(request.user, models, data=request)
     asks_price = "quote" in request.POST
@@ -97,6 +97,7 @@ def _form(
     models: list[CatalogModel],
     *,
     chosen: str = "",
+    model: str = "",
     data: PageRequest | None = None,
 ) -> forms.OrderForm:
     datasets = access.datasets(user).annotate(images_count=Count("images"))
@@ -111,12 +112,21 @@ def _form(
     return forms.OrderForm(
         data.POST if data else None,
         datasets=choices or [("", "None yet: drop pictures below")],
-        models=[(model.pk, model.name) for model in models],
+        models=models,
         initial={
             "dataset": chosen or (choices[0][0] if choices else ""),
-            "model": models[0].pk if models else "",
+            "model": _first(models, model),
+            "kind": next((each.kind for each in models if each.pk == _first(models, model)), ""),
         },
     )
+
+
+def _first(models: list[CatalogModel], wanted: str) -> str:
+    """Return the model asked for; else the platform's oldest, its detector; else any."""
+    if any(each.pk == wanted for each in models):
+        return wanted
+    own = sorted((each for each in models if each.owner_id is None), key=lambda each: each.pk)
+    return next((each.pk for each in [*own, *models]), "")
 
 
 def _offer(user: User, form: forms.OrderForm) -> Offer:
@@ -140,7 +150,7 @@ def _request(form: forms.OrderForm) -> jobs.JobRequest | None:
     if not form.initial["dataset"] or not form.initial["model"]:
         return None
     return jobs.JobRequest(
-        kind="detect",
+        kind=form.initial["kind"],
         dataset_id=form.initial["dataset"],
         model_id=form.initial["model"],
         target_error=form.fields["target_error"].initial,

@@ -28,6 +28,11 @@ class Tile:
     item: Item
     boxes: list[drawing.Box]
 
+    @property
+    def label(self) -> str:
+        """What a classifier says of it; empty when it is not sure of anything."""
+        return self.item.classes[0]["label"] if self.item.classes else ""
+
 
 @require_GET
 def index(request: PageRequest, job_id: str) -> HttpResponse:

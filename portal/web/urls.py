@@ -6,6 +6,7 @@ from django.urls import path
 
 from portal.web import (
     account,
+    catalog,
     datasets,
     identity,
     jobs,
@@ -39,6 +40,9 @@ urlpatterns = [
     path("datasets/<str:dataset_id>/", datasets.show, name="dataset"),
     path("datasets/<str:dataset_id>/files/", datasets.add, name="dataset-files"),
     path("images/<str:image_id>", datasets.image, name="dataset-image"),
+    path("models/", catalog.index, name="model-list"),
+    path("models/new/", catalog.new, name="model-new"),
+    path("models/<str:model_id>/", catalog.show, name="model"),
     path("nodes/", nodes.index, name="node-list"),
     path("nodes/new/", nodes.new, name="node-new"),
     path("nodes/waiting/", nodes.wait, name="node-wait"),

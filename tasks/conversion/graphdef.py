@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.conversion import limits, tensors, wire
-from tasks.conversion.wire import MalformedGraph
+from tasks.conversion import limits, tensors
+from workers.protocol import wire
+from workers.protocol.wire import MalformedGraph
 
 __all__ = ["GraphNode", "MalformedGraph", "read"]
 

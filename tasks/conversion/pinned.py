@@ -58,27 +58,38 @@ def build(output: Path, *, source: Path | None = None) -> Built:
     model = storage.store_half(ssd.convert(graph))
     onnx.checker.check_model(model, full_check=True)
     data = model.SerializeToString(deterministic=True)
-    _replace(output, data)
+    write_whole(output, data)
     return Built(output, hashlib.sha256(data).hexdigest(), len(data), SOURCE_SHA256)
 
 
-def locate(distribution: str = DISTRIBUTION) -> Path:
-    """Return where the detector's file is installed, without importing its package.
+def locate(distribution: str = DISTRIBUTION, *, file: str = FILE) -> Path:
+    """Return where a file of the package is installed, without importing the package.
 
     Raises:
         SourceMissing: the distribution is not installed, or lacks the file.
     """
     try:
-        path = Path(str(metadata.distribution(distribution).locate_file(FILE)))
+        path = Path(str(metadata.distribution(distribution).locate_file(file)))
     except metadata.PackageNotFoundError as exc:
         raise SourceMissing(f"{distribution} is not installed") from exc
     if not path.is_file():
-        raise SourceMissing(f"{distribution} is installed without {FILE}")
+        raise SourceMissing(f"{distribution} is installed without {file}")
     return path
 
 
 def read(source: Path) -> bytes:
-    """Return the bytes of the pinned file.
+    """Return the bytes of the pinned detector.
+
+    Raises:
+        SourceMissing, SourceAltered: as `read_checked` says.
+    """
+    return read_checked(
+        source, size_bytes=SOURCE_BYTES, sha256=SOURCE_SHA256, what="the pinned detector"
+    )
+
+
+def read_checked(source: Path, *, size_bytes: int, sha256: str, what: str) -> bytes:
+    """Return the bytes of a pinned file.
 
     Raises:
         SourceMissing: there is no such file.
@@ -86,15 +97,16 @@ def read(source: Path) -> bytes:
     """
     try:
         with source.open("rb") as file:
-            data = file.read(SOURCE_BYTES + 1)
+            data = file.read(size_bytes + 1)
     except FileNotFoundError as exc:
         raise SourceMissing(f"no file {source.name}") from exc
-    if len(data) != SOURCE_BYTES or hashlib.sha256(data).hexdigest() != SOURCE_SHA256:
-        raise SourceAltered(f"{source.name} is not the pinned detector")
+    if len(data) != size_bytes or hashlib.sha256(data).hexdigest() != sha256:
+        raise SourceAltered(f"{source.name} is not {what}")
     return data
 
 
-def _replace(output: Path, data: bytes) -> None:
+def write_whole(output: Path, data: bytes) -> None:
+    """Write the file whole or not at all."""
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
     try:

@@ -14,8 +14,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.conversion import limits, wire
-from tasks.conversion.wire import MalformedGraph
+from tasks.conversion import limits
+from workers.protocol import wire
+from workers.protocol.wire import MalformedGraph
 
 DT_FLOAT: Final = 1
 ELEMENT_BYTES: Final = 4

@@ -70,14 +70,32 @@ class Image(models.Model):
 
 
 class CatalogModel(models.Model):
-    """A model that jobs can ask for. A new version is a new row; bytes never change."""
+    """A model that jobs can ask for. A new version is a new row; bytes never change.
+
+    Without an owner it is the platform's own and public. A client's is private: only its
+    owner sees and uses it (constraint model_private_has_owner).
+    """
 
     class Kind(models.TextChoices):
         DETECT = "detect"  # boxes with a label and a score
         CLASSIFY = "classify"  # one label a picture
 
+    class Visibility(models.TextChoices):
+        PUBLIC = "public"  # everyone may use it
+        PRIVATE = "private"  # its owner alone
+
     id = models.CharField(primary_key=True, max_length=40, default=ids.new_model)
     kind = models.CharField(max_length=20, choices=Kind.choices)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        related_name="catalog_models",
+        null=True,
+        blank=True,
+    )
+    visibility = models.CharField(
+        max_length=10, choices=Visibility.choices, default=Visibility.PUBLIC
+    )
     #: Short name used on the command line, for example `ssd-mobilenet-v2`.
     slug = models.SlugField(max_length=60)
     name = models.CharField(max_length=200)
@@ -87,8 +105,10 @@ class CatalogModel(models.Model):
     labels = models.JSONField()
     licence = models.CharField(max_length=100)
     source = models.CharField(max_length=300)
-    #: Names, shapes and dtypes of the graph's inputs and outputs, and pre-processing.
+    #: `workers.protocol.manifest.Contract`: how pictures go in and answers come out.
     tensor_contract = models.JSONField()
+    #: What the check and the trial found: counts, bytes, milliseconds; empty for built-in ones.
+    check_report = models.JSONField(default=dict, blank=True)
     #: Milliseconds an image takes on one thread of the platform's machine; sizes chunks.
     image_ms = models.PositiveIntegerField(default=100)
     is_offered = models.BooleanField(default=True)
@@ -96,7 +116,15 @@ class CatalogModel(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["slug", "blob"], name="model_version_once"),
+            models.UniqueConstraint(
+                fields=["slug", "blob"],
+                condition=models.Q(owner=None),
+                name="model_version_once",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(visibility="public") | models.Q(owner__isnull=False),
+                name="model_private_has_owner",
+            ),
         ]
 
     def __str__(self) -> str:

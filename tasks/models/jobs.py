@@ -23,6 +23,7 @@ class Job(models.Model):
 
     class Kind(models.TextChoices):
         DETECT = "detect"  # boxes on pictures
+        CLASSIFY = "classify"  # one label a picture
 
     class State(models.TextChoices):
         QUEUED = "queued"  # paid for and announced, no node has started
@@ -152,7 +153,8 @@ class Item(models.Model):
     """One picture in one job, and its result.
 
     `detections` is a list of {label, score, box: [x, y, w, h]} in pixels of the picture as
-    seen, highest score first; null until decided.
+    seen, highest score first; null until decided. `classes`: of a `classify` job, a list of
+    {label, score}, likeliest first; null else.
     """
 
     class State(models.TextChoices):
@@ -173,6 +175,7 @@ class Item(models.Model):
     state = models.CharField(max_length=20, choices=State.choices, default=State.WAITING)
     source = models.CharField(max_length=10, choices=Source.choices, default=Source.MACHINE)
     detections = models.JSONField(null=True)
+    classes = models.JSONField(null=True)
     decided_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -233,7 +236,8 @@ class Replica(models.Model):
     #: First heartbeat that named it.
     started_at = models.DateTimeField(null=True)
     reported_at = models.DateTimeField(null=True)
-    #: Per position of the chunk: [[class id, score, x, y, w, h], ...] in pixels.
+    #: Per position of the chunk: [[class id, score, x, y, w, h], ...] in pixels, or
+    #: [[class id, score], ...] of a `classify` job.
     answer = models.JSONField(null=True)
     compute_ms = models.PositiveIntegerField(null=True)
     #: What the node signed, as received, and its signature: evidence for disputes.

@@ -4,6 +4,9 @@ Matching, never hashing: two processors differ in the last digits. Per class, bo
 one to one with IoU >= 0.99 and scores within 0.005; near the score threshold one node may
 see a detection that another does not (dead band). Bounds: facts measured for this
 detector (fp32 against fp16-stored weights: IoU >= 0.996, score within 0.003).
+
+Classes agree by the likeliest one, with a margin: all probabilities lie within 0.02, and
+the likeliest is the same or, on both sides, hardly likelier than the next.
 """
 
 from __future__ import annotations
@@ -11,29 +14,52 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 from workers.protocol import boxes
 
 #: (class id, score, x, y, width, height); a picture's answer is a list of them.
 Detection = tuple[int, float, float, float, float, float]
-#: One list of detections for each position of the chunk.
-Answer = Sequence[Sequence[Detection]]
+#: (class id, probability), likeliest first; a picture's answer in a `classify` job.
+Classified = tuple[int, float]
+#: One list of detections, or of classes, for each position of the chunk.
+Answer = Sequence[Sequence[Detection]] | Sequence[Sequence[Classified]]
 
 IOU_MIN = 0.99
 SCORE_DIFFERENCE_MAX = 0.005
 #: Half-width of the band around the score threshold in which a detection may be missing.
 DEAD_BAND = 0.02
+#: How far two probabilities of one class may differ: 8-bit models computed in other orders.
+PROBABILITY_DIFFERENCE_MAX = 0.02
+#: How far the likeliest class must lead to be the only right one.
+MARGIN_MIN = 0.02
 
 
-def agree(first: Answer, second: Answer, *, score_threshold: float) -> bool:
-    """Say whether two answers to one chunk are the same. Symmetric, reflexive."""
+def agree(
+    first: Sequence[Sequence[Detection]],
+    second: Sequence[Sequence[Detection]],
+    *,
+    score_threshold: float,
+) -> bool:
+    """Say whether two answers of boxes to one chunk are the same. Symmetric, reflexive."""
     return len(first) == len(second) and all(
         _pictures_agree(one, other, must_match=score_threshold + DEAD_BAND)
         for one, other in zip(first, second, strict=True)
     )
 
 
-def largest_group(answers: Sequence[Answer], *, score_threshold: float) -> list[int]:
+def classes_agree(
+    first: Sequence[Sequence[Classified]], second: Sequence[Sequence[Classified]]
+) -> bool:
+    """Say whether two answers of classes to one chunk are the same. Symmetric, reflexive."""
+    return len(first) == len(second) and all(
+        _likelihoods_agree(one, other) for one, other in zip(first, second, strict=True)
+    )
+
+
+def largest_group(
+    answers: Sequence[Answer], *, score_threshold: float, kind: str = "detect"
+) -> list[int]:
     """Return the indices of the largest group that agrees with one of its members.
 
     The first index is the medoid: the member whose agreeing neighbours are most, by lowest
@@ -41,10 +67,40 @@ def largest_group(answers: Sequence[Answer], *, score_threshold: float) -> list[
     """
     groups = [[index] for index in range(len(answers))]
     for one, other in itertools.combinations(range(len(answers)), 2):
-        if agree(answers[one], answers[other], score_threshold=score_threshold):
+        if _same(answers[one], answers[other], score_threshold=score_threshold, kind=kind):
             groups[one].append(other)
             groups[other].append(one)
     return max(groups, key=len, default=[])
+
+
+def _same(first: Any, second: Any, *, score_threshold: float, kind: str) -> bool:
+    if kind == "classify":
+        return classes_agree(first, second)
+    return agree(first, second, score_threshold=score_threshold)
+
+
+def _likelihoods_agree(first: Sequence[Classified], second: Sequence[Classified]) -> bool:
+    if not first or not second:
+        return not first and not second
+    if not (_all_near(first, second) and _all_near(second, first)):
+        return False
+    return first[0][0] == second[0][0] or max(_margin(first), _margin(second)) < MARGIN_MIN
+
+
+def _all_near(first: Sequence[Classified], second: Sequence[Classified]) -> bool:
+    """Compare each class of `first`; one that `second` does not name is below all it names."""
+    others = dict(second)
+    rest = min(others.values())
+    return all(
+        abs(likelihood - others[number]) <= PROBABILITY_DIFFERENCE_MAX
+        if number in others
+        else likelihood - rest <= PROBABILITY_DIFFERENCE_MAX
+        for number, likelihood in first
+    )
+
+
+def _margin(likelihoods: Sequence[Classified]) -> float:
+    return likelihoods[0][1] - (likelihoods[1][1] if len(likelihoods) > 1 else 0.0)
 
 
 def _pictures_agree(

@@ -38,6 +38,8 @@ class Facts:
     attempts: int
     #: Replicas that ended in an error of the node.
     errors: int
+    #: "detect" or "classify": how answers are compared.
+    kind: str = "detect"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,9 @@ def quorum(*, target_error: str, mode: str) -> int:
 
 def decide(facts: Facts) -> Decision:
     """Decide from `facts`; the same facts always give the same decision."""
-    group = agreement.largest_group(facts.answers, score_threshold=facts.score_threshold)
+    group = agreement.largest_group(
+        facts.answers, score_threshold=facts.score_threshold, kind=facts.kind
+    )
     if len(group) >= facts.quorum:
         return Decision(action="accept", group=group)
     if facts.errors >= ERRORS_MAX:

@@ -49,6 +49,7 @@ def _facts(job: Job, replicas: Sequence[Replica]) -> policy.Facts:
         running=sum(row.state == _S.LEASED for row in replicas),
         attempts=len(tried),
         errors=sum(row.state == _S.FAILED for row in tried),
+        kind=job.kind,
     )
 
 
@@ -146,19 +147,23 @@ def _close(chunk: Chunk, state: Chunk.State, *, reason: str, now: datetime) -> N
 
 
 def _write_results(chunk: Chunk, answer: agreement.Answer, *, now: datetime) -> None:
-    """Give each item its detections: labels by name, at or above the job's threshold."""
+    """Give each item its result: labels by name, at or above the job's threshold."""
     labels: dict[str, str] = chunk.job.model.labels
+    is_classify = chunk.job.kind == Job.Kind.CLASSIFY
     items = list(chunk.items.order_by("position"))
     for item in items:
         item.state = Item.State.FINAL
         item.source = Item.Source.MACHINE
         item.decided_at = now
-        item.detections = [
-            {"label": labels[str(found[0])], "score": found[1], "box": list(found[2:])}
-            for found in sorted(answer[item.position], key=lambda found: (-found[1], found))
-            if found[1] >= chunk.job.score_threshold
+        found = [
+            {"label": labels[str(each[0])], "score": each[1], "box": list(each[2:])}
+            for each in sorted(answer[item.position], key=lambda each: (-each[1], each))
+            if each[1] >= chunk.job.score_threshold
         ]
-    Item.objects.bulk_update(items, ["state", "source", "decided_at", "detections"])
+        item.detections = [] if is_classify else found
+        if is_classify:
+            item.classes = [{"label": each["label"], "score": each["score"]} for each in found]
+    Item.objects.bulk_update(items, ["state", "source", "decided_at", "detections", "classes"])
 
 
 def _count(chunk: Chunk, *, final: int, failed: int, now: datetime) -> None:

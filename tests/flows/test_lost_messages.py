@@ -76,7 +76,7 @@ datasets.add_files(
 request = jobs.JobRequest(
     kind="detect",
     dataset_id=dataset.pk,
-    model_id=CatalogModel.objects.get(is_offered=True).pk,
+    model_id=CatalogModel.objects.get(is_offered=True, kind="detect").pk,
     target_error="1e-3",
 )
 jobs.submit(owner_id=client.pk, request=request, now=now)

@@ -73,6 +73,24 @@ def test_photographs_become_checked_and_paid_boxes(platform, nodes):
     platform.assert_sound()
 
 
+def test_photographs_are_named_by_the_classifier(platform, nodes):
+    with platform.api() as api:
+        dataset = sample.upload(api, name="to name", photos=sorted(PHOTOS.glob("*.png")))
+        job = sample.submit(api, dataset=dataset, kind="classify")
+        outcome = sample.finish(api, job_id=job["id"])
+
+    assert outcome.job["state"] == "finished"
+    named = {each["name"]: each["classes"][0]["label"] for each in outcome.lines}
+    assert named == {
+        "astronaut.png": "football helmet",
+        "camera.png": "tripod",
+        "chelsea.png": "Egyptian cat",
+        "coffee.png": "espresso",
+    }
+    assert outcome.job["spent"] == job["price"]
+    platform.assert_sound()
+
+
 def test_a_node_killed_at_work_loses_nothing(platform, nodes, tmp_path):
     photos = _crops(tmp_path, count=12)
     with platform.api() as api:

@@ -11,10 +11,12 @@ import pytest
 from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 
-from tasks import blobs, detector
+from tasks import blobs, catalog, classifier, detector
+from tasks.conversion import classifier as conversion
 from tasks.conversion import golden, pinned
 from tasks.models import Blob, CatalogModel
 from tests import factories
+from workers.protocol import manifest
 
 
 @pytest.fixture(autouse=True)
@@ -34,21 +36,53 @@ def nothing_is_left(folder: Path) -> bool:
 
 @pytest.fixture
 def present(db) -> CatalogModel:
-    """A detector from the same source, as if an earlier run had built it."""
+    """Models from the same sources, as if an earlier run had built them; the detector."""
+    factories.make_classifier(slug=classifier.SLUG, source=classifier.SOURCE)
     return factories.make_model(slug=detector.SLUG, source=detector.SOURCE)
+
+
+def test_the_classifier_is_built_checked_and_offered(db):
+    summary = json.loads(run("--json")[0])["classifier"]
+
+    model = CatalogModel.objects.get(slug=classifier.SLUG)
+    assert (model.kind, model.licence, len(model.labels)) == ("classify", "Apache-2.0", 1000)
+    assert (model.labels["285"], model.labels["967"]) == ("Egyptian cat", "espresso")
+    assert catalog.contract(model) == classifier.CONTRACT
+    assert conversion.SOURCE_SHA256 in model.source
+    assert [found["label"] for found in summary["golden"]] == [
+        "football helmet",
+        "tripod",
+        "Egyptian cat",
+        "espresso",
+    ]
+    assert (summary["id"], summary["is_built"]) == (model.pk, True)
+
+
+def test_a_classifier_that_says_something_else_is_not_offered(db, monkeypatch):
+    monkeypatch.setattr(classifier, "EXPECTED", {"coffee.png": ("bus", 0.9)})
+
+    with pytest.raises(CommandError, match=r"coffee\.png: espresso"):
+        run()
+
+    assert [model.slug for model in CatalogModel.objects.all()] == [detector.SLUG]
 
 
 def test_the_detector_is_built_checked_and_offered(db, tmp_path):
     lines = run()
 
-    model = CatalogModel.objects.get()
+    model = CatalogModel.objects.get(slug=detector.SLUG)
     assert (model.slug, model.kind, model.licence) == ("ssd-mobilenet-v2", "detect", "Apache-2.0")
     assert (model.labels["1"], model.labels["17"], model.labels["47"]) == ("person", "cat", "cup")
     assert len(model.labels) == 80
     assert pinned.SOURCE_SHA256 in model.source
-    assert model.tensor_contract["inputs"]["image"]["dtype"] == "uint8"
+    assert catalog.contract(model) == manifest.DETECTOR
     assert len(blobs.read(model.blob_id)) == model.blob.size_bytes
-    assert [line.split()[0] for line in lines] == ["checked"] * 6 + ["offered"]
+    assert [line.split()[0] for line in lines] == [
+        *["checked"] * 6,
+        "offered",
+        *["checked"] * 4,
+        "offered",
+    ]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -58,11 +92,12 @@ def test_a_detector_that_is_there_is_not_built_again(present, monkeypatch):
 
     monkeypatch.setattr(metadata, "distribution", absent)
 
-    [line] = run()
+    line, other = run()
 
+    assert other.startswith("present  efficientnet-lite3 1 as ")
     assert line.startswith(f"present  ssd-mobilenet-v2 1 as {present.pk}: ")
     assert json.loads(run("--json")[0])["is_built"] is False
-    assert CatalogModel.objects.get() == present
+    assert CatalogModel.objects.filter(kind="detect").get() == present
 
 
 @pytest.mark.parametrize(("is_lost", "arguments"), [(True, []), (False, ["--force"])])
@@ -73,7 +108,7 @@ def test_a_detector_whose_bytes_are_lost_or_when_forced_is_built_again(present, 
     [line] = run("--json", *arguments)
 
     summary = json.loads(line)
-    [model] = CatalogModel.objects.filter(is_offered=True)
+    [model] = CatalogModel.objects.filter(is_offered=True, kind="detect")
     assert model != present
     assert (summary["id"], summary["digest"], summary["is_built"]) == (
         model.pk,

@@ -10,16 +10,16 @@ import pytest
 from tasks import blobs, catalog
 from tasks.models import Blob, CatalogModel
 from tests import factories
+from workers.protocol import manifest
 
 CARD = catalog.Card(
-    kind="detect",
     slug="tiny",
     name="Tiny detector",
     version="1",
     labels={"1": "person", "17": "cat"},
     licence="Apache-2.0",
     source="test",
-    tensor_contract={"inputs": {}},
+    contract=manifest.DETECTOR,
     image_ms=40,
 )
 
@@ -35,7 +35,8 @@ def test_a_registered_model_is_offered_with_all_that_is_said_of_it(db, now):
         "Tiny detector",
         "1",
     )
-    assert (model.labels, model.tensor_contract) == (CARD.labels, {"inputs": {}})
+    assert (model.labels, catalog.contract(model)) == (CARD.labels, manifest.DETECTOR)
+    assert (model.owner_id, model.visibility) == (None, "public")
     assert (model.licence, model.source, model.image_ms) == ("Apache-2.0", "test", 40)
     assert model.created_at == now
     assert blobs.read(model.blob_id) == b"graph"
@@ -75,7 +76,6 @@ def test_a_withdrawn_model_does_not_come_back_by_registering_it_again(db, now):
 @pytest.mark.parametrize(
     ("change", "data"),
     [
-        ({"kind": "guess"}, b"graph"),
         ({}, b""),
         ({"labels": {}}, b"graph"),
         ({"labels": {"one": "person"}}, b"graph"),
@@ -107,7 +107,10 @@ def test_a_model_of_too_many_bytes_is_refused(db, now, monkeypatch):
 
 def test_models_are_offered_by_name_and_by_kind(db, now):
     second = catalog.register(card=replace(CARD, name="B"), data=b"b", now=now)
-    classifier = replace(CARD, name="C", slug="c", kind="classify")
+    classifies = manifest.Contract(
+        kind="classify", output=manifest.Classes(decoder="classify", output="o")
+    )
+    classifier = replace(CARD, name="C", slug="c", contract=classifies)
     third = catalog.register(card=classifier, data=b"c", now=now)
     first = catalog.register(card=replace(CARD, name="A", slug="a"), data=b"a", now=now)
 
@@ -123,4 +126,5 @@ def test_a_node_is_told_what_it_needs_and_a_link_of_its_own(db, now):
 
     assert (reference.digest, reference.size_bytes) == (model.blob_id, model.blob.size_bytes)
     assert (reference.kind, reference.class_ids) == ("detect", [2, 17])
+    assert (reference.origin, reference.contract) == ("built_in", manifest.DETECTOR)
     assert reference.url == blobs.sign_url(digest=model.blob_id, audience="node_1", expires_at=now)

@@ -9,6 +9,29 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from workers.room.tensors import TensorSpec
+from workers.rooms import Declared
+
+#: What passes the wall of a detector's room.
+DECLARED = Declared(
+    inputs=(
+        TensorSpec(
+            name="image", dtypes=("uint8",), shape=(1, None, None, 3), bytes_max=120_000_000
+        ),
+        TensorSpec(
+            name="score_threshold",
+            dtypes=("float32",),
+            shape=(1,),
+            bytes_max=4,
+            is_optional=True,
+        ),
+    ),
+    outputs=(
+        TensorSpec(name="boxes", dtypes=("float32",), shape=(None, 4), bytes_max=1_600_000),
+        TensorSpec(name="scores", dtypes=("float32",), shape=(None,), bytes_max=400_000),
+        TensorSpec(name="classes", dtypes=("int64",), shape=(None,), bytes_max=800_000),
+    ),
+)
 BOXES = [[0.1, 0.2, 0.5, 0.6], [0.0, 0.0, 1.0, 1.0], [-0.2, 0.5, 0.3, 1.4]]
 CLASSES = [1, 17, 47]
 
@@ -96,6 +119,34 @@ def make_bomb() -> bytes:
             helper.make_node("ReduceMax", ["zeros"], ["burden"], keepdims=1),
         ],
         many=np.array(10**6, dtype=np.int64),
+    )
+
+
+def make_slow() -> bytes:
+    """Return a harmless detector whose pictures take seconds: products of large matrices."""
+    products = [helper.make_node("Mul", ["m", "bright"], ["p0"])]
+    products += [helper.make_node("MatMul", [f"p{n}", "m"], [f"p{n + 1}"]) for n in range(8)]
+    return _burdened(
+        [
+            helper.make_node("ConstantOfShape", ["sides"], ["m"]),
+            *products,
+            helper.make_node("ReduceMax", ["p8"], ["most"], keepdims=0),
+            helper.make_node("Reshape", ["most", "one"], ["burden"]),
+        ],
+        sides=np.array([2000, 2000], dtype=np.int64),
+    )
+
+
+def make_large() -> bytes:
+    """Return a harmless detector that needs 800 MB for a picture."""
+    return _burdened(
+        [
+            helper.make_node("Expand", ["bright", "many"], ["first"]),
+            helper.make_node("Add", ["first", "bright"], ["second"]),
+            helper.make_node("Sub", ["second", "first"], ["third"]),
+            helper.make_node("ReduceMax", ["third"], ["burden"], keepdims=1),
+        ],
+        many=np.array([10**8], dtype=np.int64),
     )
 
 

@@ -18,10 +18,12 @@ from tests.workers.platform_double import (
     make_input,
     make_reference,
 )
+from tests.workers.protocol.modelcheck import builders, hostile
 from workers import execution, sandbox, transfer
 from workers.execution import Workshop
 from workers.modelstore import ModelStore
 from workers.protocol import messages
+from workers.protocol.limits import MIB
 from workers.sandbox import RoomLimits
 from workers.sessions import Sessions
 
@@ -121,9 +123,9 @@ def test_a_bad_model_is_reported(server, workshop, content, reason):
 
 
 def test_a_model_that_hangs_is_reported_and_given_up_after_three_times(server, workshop):
-    endless = models.make_endless()
-    model = make_reference(endless, server.serve("/endless", Served(endless)))
-    limits = RoomLimits(run_seconds=0.2, priority="normal")
+    slow = models.make_slow()
+    model = make_reference(slow, server.serve("/slow", Served(slow)), contract=builders.SSD_ALONE)
+    limits = RoomLimits(run_seconds=0.1, priority="normal")
 
     with contextlib.closing(Sessions(room_limits=limits)) as sessions:
         hasty = dataclasses.replace(workshop, sessions=sessions)
@@ -140,11 +142,16 @@ def test_a_model_that_hangs_is_reported_and_given_up_after_three_times(server, w
     ]
 
 
-def test_a_model_that_wants_all_memory_is_reported(server, workshop):
-    bomb = models.make_bomb()
-    model = make_reference(bomb, server.serve("/bomb", Served(bomb)))
+def test_a_model_that_wants_more_memory_than_its_room_has_is_reported(server, workshop):
+    large = models.make_large()
+    model = make_reference(
+        large, server.serve("/large", Served(large)), contract=builders.SSD_ALONE
+    )
+    limits = RoomLimits(memory_bytes=900 * MIB, priority="normal")
 
-    report = run(prepare(server, [models.make_picture()], model=model), workshop)
+    with contextlib.closing(Sessions(room_limits=limits)) as sessions:
+        narrow = dataclasses.replace(workshop, sessions=sessions)
+        report = run(prepare(server, [models.make_picture()], model=model), narrow)
 
     assert (report.status, report.reason, report.answers) == ("failed", "out_of_memory", [])
 
@@ -230,3 +237,67 @@ def test_a_fault_of_ours_is_reported_and_logged(server, workshop, caplog):
 
     assert (report.status, report.reason) == ("failed", "internal_error")
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_classifier_answers_with_classes(server, workshop):
+    content = builders.classifier()
+    model = make_reference(
+        content,
+        server.serve("/classifier", Served(content)),
+        kind="classify",
+        contract=builders.CLASSIFIER,
+        class_ids=[0, 1, 2],
+    )
+
+    report = run(prepare(server, [models.make_picture()] * 2, model=model), workshop)
+
+    first, second = report.answers
+    assert (report.status, first.detections, first.classes) == ("done", [], second.classes)
+    assert sorted(number for number, _ in first.classes) == [0, 1, 2]
+    assert sum(score for _, score in first.classes) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("content", "contract", "class_ids"),
+    [(builders.yolo(), builders.YOLO, [0, 1]), (builders.detr(), builders.DETR, [0, 1])],
+    ids=["yolo", "detr"],
+)
+def test_a_clients_detector_answers_with_boxes_on_the_picture(
+    server, workshop, content, contract, class_ids
+):
+    model = make_reference(
+        content,
+        server.serve("/own", Served(content)),
+        origin="client",
+        contract=contract,
+        class_ids=class_ids,
+    )
+
+    report = run(prepare(server, [models.make_picture()], model=model, score_floor=0.05), workshop)
+
+    assert (report.status, report.answers[0].classes) == ("done", [])
+    for _, score, x, y, width, height in report.answers[0].detections:
+        assert 0.05 <= score <= 1
+        assert (x + width <= 200, y + height <= 100) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "content", [hostile.constant_bomb(), models.make_endless(), models.make_bomb()]
+)
+def test_a_hostile_model_is_refused_before_it_is_opened(server, workshop, content):
+    model = make_reference(
+        content, server.serve("/bomb", Served(content)), contract=builders.SSD_ALONE
+    )
+
+    report = run(prepare(server, [models.make_picture()], model=model), workshop)
+
+    assert (report.status, report.reason, report.answers) == ("failed", "model_unusable", [])
+
+
+def test_a_contract_that_does_not_fit_is_refused(server, workshop):
+    content = builders.classifier()
+    model = make_reference(content, server.serve("/other", Served(content)))
+
+    report = run(prepare(server, [models.make_picture()], model=model), workshop)
+
+    assert (report.status, report.reason) == ("failed", "model_unusable")

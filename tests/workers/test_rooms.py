@@ -18,7 +18,6 @@ from workers import rooms, sandbox
 from workers.protocol import digests
 from workers.rooms import Rooms, Strikes
 from workers.sandbox import RoomLimits
-from workers.sessions import DETECTOR
 
 PIXELS = np.full((1, 20, 30, 3), 51, dtype=np.uint8)
 FEEDS = {"image": PIXELS, "score_threshold": np.zeros(1, dtype=np.float32)}
@@ -34,7 +33,7 @@ def make(tmp_path) -> Iterator[Callable[..., Rooms]]:
         def make_rooms(content: bytes, **options) -> Rooms:
             path = tmp_path / digests.digest(content)
             path.write_bytes(content)
-            made = Rooms(digest=path.name, path=path, contract=DETECTOR, **options)
+            made = Rooms(digest=path.name, path=path, declared=models.DECLARED, **options)
             return stack.enter_context(contextlib.closing(made))
 
         yield make_rooms

@@ -19,7 +19,6 @@ from workers import sandbox
 from workers.protocol import digests
 from workers.room import child, locks
 from workers.sandbox import Room, RoomLimits, Start
-from workers.sessions import DETECTOR
 
 ROOT = Path(__file__).parents[2]
 LIMITS = RoomLimits(priority="normal")
@@ -52,8 +51,8 @@ def open_room(folder: Path, content: bytes, *, room_limits: RoomLimits = LIMITS)
     return sandbox.open_room(
         path,
         digest=digests.digest(content),
-        inputs=DETECTOR.inputs,
-        outputs=DETECTOR.outputs,
+        inputs=models.DECLARED.inputs,
+        outputs=models.DECLARED.outputs,
         room_limits=room_limits,
     )
 
@@ -98,8 +97,8 @@ def test_a_strange_model_is_not_shown_to_a_room_without_landlock(tmp_path):
         room.load(
             tmp_path / "model",
             digest=digests.digest(content),
-            inputs=DETECTOR.inputs,
-            outputs=DETECTOR.outputs,
+            inputs=models.DECLARED.inputs,
+            outputs=models.DECLARED.outputs,
         )
 
     assert not room.is_alive
@@ -115,8 +114,8 @@ def test_a_built_in_model_runs_with_what_locks_there_are(tmp_path):
         room.load(
             tmp_path / "model",
             digest=digests.digest(content),
-            inputs=DETECTOR.inputs,
-            outputs=DETECTOR.outputs,
+            inputs=models.DECLARED.inputs,
+            outputs=models.DECLARED.outputs,
             is_built_in=True,
         )
 
@@ -177,8 +176,8 @@ def test_another_digest_is_noticed_before_the_model_is_opened(tmp_path):
         sandbox.open_room(
             tmp_path / "model",
             digest="0" * 64,
-            inputs=DETECTOR.inputs,
-            outputs=DETECTOR.outputs,
+            inputs=models.DECLARED.inputs,
+            outputs=models.DECLARED.outputs,
         )
 
 

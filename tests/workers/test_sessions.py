@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 from tests.workers import models
-from workers import sessions
+from tests.workers.protocol.modelcheck import builders, hostile
+from workers import sandbox, sessions
 from workers.protocol import digests
-from workers.sessions import Detector, Sessions
+from workers.protocol.manifest import Contract
+from workers.sessions import OpenModel, Sessions
 
 ROOT = Path(__file__).parents[2]
 PIXELS = np.full((1, 20, 30, 3), 51, dtype=np.uint8)
@@ -30,12 +32,13 @@ def cache() -> Iterator[Sessions]:
 
 
 @pytest.fixture
-def load(tmp_path) -> Iterator[Callable[[bytes], Detector]]:
+def load(tmp_path, cache) -> Callable[..., OpenModel]:
     """Return a function that opens a model."""
-    with contextlib.ExitStack() as stack:
-        yield lambda content: stack.enter_context(
-            contextlib.closing(sessions.load(*store(tmp_path, content)))
-        )
+
+    def open_model(content: bytes, contract: Contract = builders.SSD) -> OpenModel:
+        return cache.open(*store(tmp_path, content), contract)
+
+    return open_model
 
 
 def store(folder, content: bytes):
@@ -44,11 +47,18 @@ def store(folder, content: bytes):
     return path.name, path
 
 
+def run(model: OpenModel, pixels):
+    feeds = {"image": pixels, "score_threshold": np.array([0.3], dtype=np.float32)}
+    return model.run({name: feeds[name] for name in model.graph.inputs})
+
+
 @pytest.mark.parametrize("takes_threshold", [True, False])
 def test_a_detector_answers_with_boxes_scores_and_classes(load, takes_threshold):
     content = models.make_detector(takes_threshold=takes_threshold)
 
-    boxes, scores, classes = load(content).run(PIXELS, floor=0.3)
+    model = load(content, builders.SSD if takes_threshold else builders.SSD_ALONE)
+
+    boxes, scores, classes = run(model, PIXELS)
 
     assert boxes.tolist() == np.array(models.BOXES, dtype=np.float32).tolist()
     assert scores.tolist() == pytest.approx([0.9, 0.6, 0.2])
@@ -59,15 +69,15 @@ def test_a_large_picture_gives_the_same_answer(load):
     detector = load(models.make_detector())
     large = np.full((1, 2000, 2001, 3), 51, dtype=np.uint8)
 
-    assert detector.run(large, floor=0)[1].tolist() == pytest.approx([0.9, 0.6, 0.2], abs=1e-3)
+    assert run(detector, large)[1].tolist() == pytest.approx([0.9, 0.6, 0.2], abs=1e-3)
 
 
 def test_an_open_session_is_used_again(tmp_path, cache):
     digest, path = store(tmp_path, models.make_detector())
 
-    first = cache.open(digest, path)
+    first = cache.open(digest, path, builders.SSD)
 
-    assert cache.open(digest, path) is first
+    assert cache.open(digest, path, builders.SSD) is first
     assert cache.is_open(digest)
 
 
@@ -77,7 +87,7 @@ def test_threads_that_ask_at_once_get_the_same_session(tmp_path, cache):
 
     def ask():
         barrier.wait()
-        return cache.open(digest, path)
+        return cache.open(digest, path, builders.SSD)
 
     with ThreadPoolExecutor(4) as pool:
         opened = [future.result() for future in [pool.submit(ask) for _ in range(4)]]
@@ -87,23 +97,23 @@ def test_threads_that_ask_at_once_get_the_same_session(tmp_path, cache):
 
 def test_the_least_recently_used_session_is_closed(tmp_path, cache):
     stored = [store(tmp_path, models.make_detector(scores=(0.9, each))) for each in (0.1, 0.2, 0.3)]
-    cache.open(*stored[0])
-    cache.open(*stored[1])
-    cache.open(*stored[0])
+    cache.open(*stored[0], builders.SSD)
+    cache.open(*stored[1], builders.SSD)
+    cache.open(*stored[0], builders.SSD)
 
-    cache.open(*stored[2])
+    cache.open(*stored[2], builders.SSD)
 
     assert [cache.is_open(digest) for digest, _ in stored] == [True, False, True]
 
 
 def test_an_idle_model_is_closed_and_opened_again_when_needed(tmp_path, cache):
     digest, path = store(tmp_path, models.make_detector())
-    detector = cache.open(digest, path)
+    detector = cache.open(digest, path, builders.SSD)
 
     assert cache.close_idle() == 1
 
     assert not cache.is_open(digest)
-    assert detector.run(PIXELS, floor=0.3)[2].tolist() == models.CLASSES
+    assert run(detector, PIXELS)[2].tolist() == models.CLASSES
     assert detector.rooms._all == set()
 
 
@@ -123,15 +133,44 @@ def test_a_damaged_file_is_noticed_and_not_remembered(tmp_path, cache):
     path.write_bytes(content[:-1] + b"x")
 
     with pytest.raises(sessions.Corrupt):
-        cache.open(digest, path)
+        cache.open(digest, path, builders.SSD)
 
     path.write_bytes(content)
-    assert cache.open(digest, path).takes_threshold
+    assert len(cache.open(digest, path, builders.SSD).graph.inputs) == 2
 
 
-def test_a_missing_file_is_corrupt(tmp_path):
+def test_a_missing_file_is_corrupt(tmp_path, cache):
     with pytest.raises(sessions.Corrupt):
-        sessions.load("0" * 64, tmp_path / "none")
+        cache.open("0" * 64, tmp_path / "none", builders.SSD)
+
+
+def test_a_contract_that_does_not_fit_is_unusable_and_no_room_is_made(load, monkeypatch):
+    monkeypatch.setattr(sandbox, "start_room", None)
+
+    with pytest.raises(sessions.Unusable, match="input_missing: score_threshold"):
+        load(models.make_detector(takes_threshold=False), builders.SSD)
+
+
+def test_one_file_with_two_contracts_is_two_models(load):
+    content = builders.classifier(logits=True)
+    likely = builders.CLASSIFIER
+    raw = likely.model_copy(
+        update={"output": likely.output.model_copy(update={"values": "logits"})}
+    )
+
+    assert load(content, likely) is not load(content, raw)
+    assert load(content, raw) is load(content, raw)
+
+
+def test_the_contract_used_last_is_remembered(tmp_path):
+    digest, path = store(tmp_path, models.make_detector(takes_threshold=False))
+    with contextlib.closing(Sessions(built_in={digest: builders.SSD})) as cache:
+        assert cache.contract("0" * 64) is None
+        assert cache.contract(digest) == builders.SSD
+
+        cache.open(digest, path, builders.SSD_ALONE)
+
+        assert cache.contract(digest) == builders.SSD_ALONE
 
 
 @pytest.mark.parametrize(
@@ -140,10 +179,10 @@ def test_a_missing_file_is_corrupt(tmp_path):
         b"",
         b"no model",
         models.make_detector()[:200],
-        models.make_detector(outputs=("boxes", "scores")),
+        hostile.constant_bomb(),
     ],
 )
-def test_what_is_no_detector_is_unusable(load, content):
+def test_what_is_no_harmless_model_is_unusable(load, content):
     with pytest.raises(sessions.Unusable):
         load(content)
 
@@ -152,7 +191,7 @@ def test_a_picture_of_another_shape_is_unusable(load):
     detector = load(models.make_detector())
 
     with pytest.raises(sessions.Unusable):
-        detector.run(PIXELS[0], floor=0.3)
+        run(detector, PIXELS[0])
 
 
 def test_the_numeric_class_names_what_numbers_depend_on():

@@ -12,7 +12,9 @@ from hypothesis.extra import numpy as arrays
 
 from workers import vision
 from workers.protocol import boxes as wire_boxes
-from workers.protocol import limits, messages
+from workers.protocol import limits, manifest, messages
+from workers.protocol.decoders.outputs import BadOutput
+from workers.protocol.preparation import Frame
 
 ALL = frozenset(range(100))
 
@@ -24,6 +26,8 @@ def detect(boxes, scores, classes, *, floor: float = 0.25, size=(200, 100), clas
             np.array(scores, dtype=np.float32),
             np.array(classes, dtype=np.int64),
         ),
+        manifest.DETECTOR.output,
+        frame=Frame(width=size[0], height=size[1]),
         width=size[0],
         height=size[1],
         floor=floor,
@@ -91,11 +95,11 @@ def test_nothing_is_found_in_nothing():
         ([[0, 0, 1, 1]], [-3], [1]),
         ([[0, 0, 1, 1]], [0.5, 0.6], [1, 1]),
         ([[0, 0, 1, 1]], [0.5], [1, 1]),
-        ([[0, 0, 1, 1]], [[0.5]], [1]),
+        ([[0, 0, 1, 1]] * 2, [[0.5], [0.5]], [1, 1]),
     ],
 )
 def test_outputs_that_break_the_contract_are_refused(boxes, scores, classes):
-    with pytest.raises(vision.BadOutput):
+    with pytest.raises(BadOutput):
         detect(boxes, scores, classes)
 
 
@@ -114,3 +118,12 @@ def test_every_detection_is_one_the_platform_takes(boxes, scores, width, height,
     for each in found:
         assert wire_boxes.is_inside(each[2:], width=width, height=height, slack=0.02)
         assert each[1] >= floor - 1e-6
+
+
+def test_a_classifiers_five_likeliest_come_in_order():
+    probabilities = np.array([[0.05, 0.4, 0.1, 0.3, 0.05, 0.05, 0.05]], dtype=np.float32)
+    how = manifest.Classes(decoder="classify", output="p")
+
+    found = vision.classes([probabilities], how, count=7)
+
+    assert found == [(1, 0.4), (3, 0.3), (2, 0.1), (0, 0.05), (4, 0.05)]

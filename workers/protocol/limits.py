@@ -30,6 +30,10 @@ IMAGE_SIDE_MIN = 8
 IMAGE_SIDE_MAX = 65_500
 #: One model, bytes.
 MODEL_BYTES_MAX = 512 * MIB
+#: Classes of one model.
+LABELS_MAX = 10_000
+#: Classes a node names for one picture, likeliest first.
+CLASSES_MAX = 5
 
 #: Heartbeat interval while working and while idle, seconds.
 HEARTBEAT_BUSY_SECONDS = 15

@@ -12,9 +12,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
-from workers.protocol import limits
+from workers.protocol import limits, manifest
 from workers.protocol.allowance import Allowance
 
 VERSION = 1
@@ -33,6 +40,8 @@ Pixel = Annotated[float, Field(ge=0, le=limits.IMAGE_SIDE_MAX, allow_inf_nan=Fal
 
 #: (class id, score 0..1, x, y, width, height), pixels of the picture as seen.
 Detection = tuple[Annotated[int, Field(ge=0, le=100_000)], Score, Pixel, Pixel, Pixel, Pixel]
+#: (class id, probability 0..1).
+Classified = tuple[Annotated[int, Field(ge=0, le=100_000)], Score]
 
 
 class Message(BaseModel):
@@ -53,9 +62,19 @@ class ModelReference(BaseModel):
     digest: Digest
     size_bytes: Annotated[int, Field(gt=0, le=limits.MODEL_BYTES_MAX)]
     url: Url
-    kind: Literal["detect"]
+    kind: Literal["detect", "classify"]
+    #: Who vouches for it: the platform itself, or the client who sent it.
+    origin: Literal["built_in", "client"] = "built_in"
+    #: How pictures go in and answers come out; signed with the assignment.
+    contract: manifest.Contract = manifest.DETECTOR
     #: Class ids the model may answer with.
-    class_ids: Annotated[list[int], Field(max_length=100_000)]
+    class_ids: Annotated[list[int], Field(max_length=limits.LABELS_MAX)]
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelReference:
+        if self.kind != self.contract.kind:
+            raise ValueError("the contract is for another kind of work")
+        return self
 
 
 class Input(BaseModel):
@@ -74,7 +93,7 @@ class Announcement(Message):
 
     kind: Literal["announcement"] = "announcement"
     job: Identifier
-    task: Literal["detect"]
+    task: Literal["detect", "classify"]
     model_digest: Digest
     items: Annotated[int, Field(gt=0)]
 
@@ -89,7 +108,7 @@ class Assignment(Message):
     job: Identifier
     nonce: Nonce
     model: ModelReference
-    #: Report every detection with at least this score.
+    #: Report every detection with at least this score (`detect`).
     score_floor: Score
     inputs: Annotated[list[Input], Field(min_length=1, max_length=limits.CHUNK_ITEMS_MAX)]
     expires_at: AwareDatetime
@@ -163,7 +182,10 @@ class AckMessage(Message):
 
 
 class Answer(BaseModel):
-    """What the node found on one picture; at most 100 detections, highest score first."""
+    """What the node found on one picture; highest score first.
+
+    `detect`: at most 100 detections; `classify`: the 5 likeliest classes.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -171,6 +193,7 @@ class Answer(BaseModel):
     width: Annotated[int, Field(gt=0, le=limits.IMAGE_SIDE_MAX)]
     height: Annotated[int, Field(gt=0, le=limits.IMAGE_SIDE_MAX)]
     detections: Annotated[list[Detection], Field(max_length=limits.DETECTIONS_MAX)]
+    classes: Annotated[list[Classified], Field(max_length=limits.CLASSES_MAX)] = []
 
 
 class Report(Message):

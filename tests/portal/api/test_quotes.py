@@ -73,7 +73,7 @@ def test_what_has_not_the_shape_of_a_job_is_refused(client_api, job_body, change
     assert (problem["errors"][0]["field"], problem["errors"][0]["code"]) == (field, code)
 
 
-@pytest.mark.parametrize("kind", ["classify", "train", "label"])
+@pytest.mark.parametrize("kind", ["train", "label"])
 def test_kinds_of_the_contract_that_are_not_there_yet_are_refused(client_api, job_body, kind):
     response = calls.post(client_api, "quotes/", {**job_body, "kind": kind})
 

@@ -13,6 +13,7 @@ from tests.portal.web import scenes
 pytestmark = pytest.mark.django_db
 
 PAGES = ["/", "/jobs/", "/jobs/new/", "/datasets/", "/datasets/new/", "/nodes/", "/nodes/new/"]
+PAGES += ["/models/", "/models/new/"]
 PAGES += [
     "/nodes/waiting/",
     "/wallet/",
@@ -44,6 +45,7 @@ def test_no_page_at_all_is_open_to_the_unsigned(pattern):
     )
     path = path.replace("<node_id>", "node_0").replace("<replica_id>", "1")
     path = path.replace("<image_id>", "img_0").replace("<key_id>", "key_0")
+    path = path.replace("<model_id>", "mdl_0")
 
     answer = Client().get(path)
 

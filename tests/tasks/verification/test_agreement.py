@@ -155,3 +155,54 @@ def test_each_of_a_group_agrees_with_its_first_and_no_larger_group_exists(candid
     assert len(group) == max(sizes, default=0)
     assert len(set(group)) == len(group)
     assert all(agree(candidates[group[0]], candidates[index]) for index in group)
+
+
+CAT, DOG, CUP = 0, 1, 2
+
+
+def one(*likelihoods):
+    """Return a chunk's answer of one picture."""
+    return [list(likelihoods)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        (one((CAT, 0.8), (DOG, 0.1)), one((CAT, 0.8), (DOG, 0.1)), True),
+        (one((CAT, 0.8), (DOG, 0.1)), one((CAT, 0.785), (DOG, 0.115)), True),
+        (one((CAT, 0.8), (DOG, 0.1)), one((CAT, 0.77), (DOG, 0.1)), False),
+        (one((CAT, 0.8), (DOG, 0.1)), one((DOG, 0.8), (CAT, 0.1)), False),
+        # Neither leads by enough to be the only right one.
+        (one((CAT, 0.45), (DOG, 0.44)), one((DOG, 0.45), (CAT, 0.44)), True),
+        # One side leads clearly.
+        (one((CAT, 0.45), (DOG, 0.44)), one((DOG, 0.455), (CAT, 0.43)), False),
+        # A class that only one side names must be unlikely.
+        (one((CAT, 0.8), (DOG, 0.01)), one((CAT, 0.8), (CUP, 0.011)), True),
+        (one((CAT, 0.5), (DOG, 0.4)), one((CAT, 0.5), (CUP, 0.1)), False),
+        (one(), one(), True),
+        (one((CAT, 0.8)), one(), False),
+        (one((CAT, 1.0)), [*one((CAT, 1.0)), *one((CAT, 1.0))], False),
+    ],
+)
+def test_classes_agree_by_the_likeliest_with_a_margin(first, second, same):
+    assert agreement.classes_agree(first, second) is same
+    assert agreement.classes_agree(second, first) is same
+
+
+@given(
+    scores=st.lists(st.floats(0, 1), min_size=1, max_size=5),
+    shifts=st.lists(st.floats(-0.03, 0.03), min_size=5, max_size=5),
+)
+def test_agreement_on_classes_is_reflexive_and_symmetric(scores, shifts):
+    first = one(*enumerate(sorted(scores, reverse=True)))
+    moved = [(n, score + shift) for (n, score), shift in zip(first[0], shifts, strict=False)]
+    second = one(*sorted(moved, key=lambda pair: -pair[1]))
+
+    assert agreement.classes_agree(first, first)
+    assert agreement.classes_agree(first, second) == agreement.classes_agree(second, first)
+
+
+def test_the_largest_group_of_classes_is_found():
+    answers = [one((CAT, 0.8)), one((DOG, 0.8)), one((CAT, 0.79))]
+
+    assert agreement.largest_group(answers, score_threshold=0.3, kind="classify") == [0, 2]

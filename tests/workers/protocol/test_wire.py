@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.conversion import limits, wire
 from tests.tasks.conversion import encoding
+from workers.protocol import wire
 
 
 def read_all(data: bytes) -> list[wire.Field]:
@@ -72,7 +72,7 @@ def test_a_field_is_refused_as_another_kind() -> None:
 
 def test_text_must_be_short_and_utf8() -> None:
     broken, long = read_all(
-        encoding.block(1, b"\xff") + encoding.block(2, b"x" * (limits.TEXT_BYTES_MAX + 1))
+        encoding.block(1, b"\xff") + encoding.block(2, b"x" * (wire.TEXT_BYTES_MAX + 1))
     )
 
     with pytest.raises(wire.MalformedGraph, match="not UTF-8"):

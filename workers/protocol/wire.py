@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from tasks.conversion import limits
-
 FIELD_NUMBER_MAX: Final = (1 << 29) - 1
 VARINT_BYTES_MAX: Final = 10
+#: One text (a name, an operation), bytes.
+TEXT_BYTES_MAX: Final = 4_096
 
 
 class MalformedGraph(ValueError):
@@ -67,7 +67,7 @@ class Field:
     def text(self) -> str:
         """Return a LENGTH field as UTF-8 text of at most TEXT_BYTES_MAX bytes."""
         body = self.body()
-        if len(body) > limits.TEXT_BYTES_MAX:
+        if len(body) > TEXT_BYTES_MAX:
             raise MalformedGraph(f"text of {len(body)} bytes in field {self.number}")
         try:
             return bytes(body).decode()
