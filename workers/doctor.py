@@ -10,15 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import httpx
-import numpy as np
-import onnxruntime
 from kombu import Queue
 from pydantic import BaseModel
 
-from workers import clock, config, control, identity, link, permission
+from workers import clock, config, control, identity, link, permission, sandbox, sessions
 from workers.config import Config, Home
 from workers.probe import Probe
 from workers.protocol import limits, routes
+from workers.sandbox import RoomLimits
 
 TIMEOUT_SECONDS = 10
 #: A model, its session and some pictures.
@@ -98,12 +97,23 @@ def check_memory(home: Home) -> Finding:
 
 
 def check_runtime(_home: Home) -> Finding:
-    """Does ONNX Runtime load and see a processor it can use?"""
-    providers = onnxruntime.get_available_providers()
-    text = f"{onnxruntime.__version__} with numpy {np.__version__}"
-    if "CPUExecutionProvider" not in providers:
-        return _broken("onnxruntime", text, "pip install --force-reinstall 'nodefolk[node]'")
+    """Does ONNX Runtime load in a room and compute there?"""
+    text = sessions.numeric_class()
+    try:
+        sandbox.start_room(room_limits=RoomLimits(priority="normal")).close()
+    except sandbox.RoomUnavailable as exc:
+        fix = "pip install --force-reinstall 'nodefolk[node]'"
+        return _broken("onnxruntime", f"{text}: {exc}", fix)
     return _ok("onnxruntime", text)
+
+
+def check_locks(_home: Home) -> Finding:
+    """Can this machine lock up models of other people?"""
+    if sandbox.can_lock():
+        return _ok("locks", "any model can be run")
+    return _warning(
+        "locks", "only built-in models are run here", "use Linux 5.13 or newer with Landlock"
+    )
 
 
 def check_portal(home: Home) -> Finding:
@@ -159,6 +169,7 @@ CHECKS: tuple[Check, ...] = (
     check_disk,
     check_memory,
     check_runtime,
+    check_locks,
     check_portal,
     check_clock,
     check_broker,
