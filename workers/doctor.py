@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from typing import Literal
 
 import httpx
-import numpy as np
 from kombu import Queue
 from pydantic import BaseModel
 
-from workers import clock, config, control, identity, link, permission, sandbox
+from workers import clock, config, control, identity, link, permission, sandbox, sessions
 from workers.config import Config, Home
 from workers.probe import Probe
 from workers.protocol import limits, routes
+from workers.sandbox import RoomLimits
 
 TIMEOUT_SECONDS = 10
 #: A model, its session and some pictures.
@@ -98,12 +97,13 @@ def check_memory(home: Home) -> Finding:
 
 
 def check_runtime(_home: Home) -> Finding:
-    """Is ONNX Runtime installed? Only a model's room loads it (see `check_locks`)."""
+    """Does ONNX Runtime load in a room and compute there?"""
+    text = sessions.numeric_class()
     try:
-        text = f"{metadata.version('onnxruntime')} with numpy {np.__version__}"
-    except metadata.PackageNotFoundError:
+        sandbox.start_room(room_limits=RoomLimits(priority="normal")).close()
+    except sandbox.RoomUnavailable as exc:
         fix = "pip install --force-reinstall 'nodefolk[node]'"
-        return _broken("onnxruntime", "not installed", fix)
+        return _broken("onnxruntime", f"{text}: {exc}", fix)
     return _ok("onnxruntime", text)
 
 

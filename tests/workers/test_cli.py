@@ -206,7 +206,7 @@ class TestDoctor:
         states = {each["name"]: each["state"] for each in json.loads(out)}
         assert code == 1
         assert {name for name, state in states.items() if state == "broken"} == {"portal", "broker"}
-        assert {"config", "key", "limits", "disk", "onnxruntime"} <= {
+        assert {"config", "key", "limits", "disk", "onnxruntime", "locks"} <= {
             name for name, state in states.items() if state == "ok"
         }
 
