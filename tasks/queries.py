@@ -337,7 +337,7 @@ def _node_state(node: Node, *, running: int, now: datetime) -> tuple[str, str]:
     if node.state != Node.State.ACTIVE:
         return node.state, node.state_reason or node.state
     if abs(node.clock_skew_ms or 0) > limits.CLOCK_SKEW_SECONDS_MAX * 1000:
-        return "offline", reasons.NodeReason.WRONG_CLOCK
+        return "offline", reasons.NodeReason.CLOCK_SKEW
     if node.last_seen_at is None or node.last_seen_at < now - fleet.ONLINE:
         return "offline", reasons.NodeReason.OFFLINE
     if node.reason:

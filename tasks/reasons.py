@@ -61,7 +61,6 @@ class NodeReason(TextChoices):
     CLOCK_SKEW = "clock_skew", "The computer's clock is wrong."
     SUSPENDED = "suspended", "Stopped by staff."
     FLOODING = "flooding", "Stopped: it sent far more messages than work explains."
-    WRONG_CLOCK = "wrong_clock", "Its clock is wrong by more than ten minutes."
     RETIRED = "retired", "Left for good."
 
 

@@ -14,7 +14,6 @@ def test_each_message_waits_for_the_commit(db, django_capture_on_commit_callback
         dispatch.assign(replica_ids=[1, 2])
         dispatch.withdraw(replica_ids=[3])
         dispatch.schedule(job_ids=["job_1"])
-        dispatch.revoke_node(node_id="node_1")
         dispatch.sweep()
 
     assert [(call.func.__name__, call.keywords) for call in callbacks] == [
@@ -22,7 +21,6 @@ def test_each_message_waits_for_the_commit(db, django_capture_on_commit_callback
         ("send_assignments", {"replica_ids": [1, 2]}),
         ("send_withdrawals", {"replica_ids": [3]}),
         ("send_work", {"name": "tasks.schedule", "arguments": {"job_ids": ["job_1"]}}),
-        ("send_work", {"name": "tasks.revoke_node", "arguments": {"node_id": "node_1"}}),
         ("send_work", {"name": "tasks.sweep", "arguments": {}}),
     ]
 

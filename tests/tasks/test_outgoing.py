@@ -28,13 +28,19 @@ def replica(job) -> Replica:
 
 
 @pytest.fixture
-def inbox(replica):
+def inbox(replica, settings):
     """Return a function that reads what waits in the node's queue: task name and text.
 
-    It logs in as the node, for the platform may not read there, and checks each signature.
+    It logs in as the administrator, for the platform may not read there and the node is
+    asked about elsewhere, and checks each signature.
     """
     given = broker.provision_node(node_id=replica.node_id, kinds=["detect"])
     login = config.BrokerLogin(**asdict(given))
+    if settings.BROKER_MANAGEMENT_URL:
+        administrator = urlsplit(settings.BROKER_MANAGEMENT_URL)
+        login = login.model_copy(
+            update={"username": administrator.username, "password": administrator.password}
+        )
 
     def read() -> list[tuple[str, str]]:
         found = []
