@@ -8,7 +8,6 @@ EXPLANATIONS = {
     "bad_character": "The text holds a character that cannot be stored; leave it out.",
     "bad_signature": "The request is not signed by this node's key, or the machine's clock is off.",
     "broker_unavailable": "Our message broker is away. Nothing was changed; try again soon.",
-    "bad_signature": "The request is not signed by the node it names.",
     "busy": "Something of this kind is being done for others; try again in a minute.",
     "empty_dataset": "The data set holds no images; upload some first.",
     "expiry_passed": "The key's expiry lies in the past.",
