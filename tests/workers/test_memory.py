@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.workers import models
+from tests.workers.protocol.modelcheck import builders
 from workers import memory
 from workers.memory import Keeper
 from workers.protocol import digests
@@ -14,12 +15,13 @@ MODEL = models.make_detector()
 
 
 @pytest.fixture
-def sessions(tmp_path) -> Sessions:
+def sessions(tmp_path):
     path = tmp_path / "model"
     path.write_bytes(MODEL)
     opened = Sessions()
-    opened.open(digests.digest(MODEL), path)
-    return opened
+    opened.open(digests.digest(MODEL), path, builders.SSD)
+    yield opened
+    opened.close()
 
 
 def test_a_session_stays_open_for_a_while_after_the_last_work(sessions):
