@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.workers import models
 from workers import memory
 from workers.memory import Keeper
 from workers.protocol import digests
+from workers.protocol.manifest import DETECTOR
 from workers.sessions import Sessions
 
 MODEL = models.make_detector()
 
 
 @pytest.fixture
-def sessions(tmp_path) -> Sessions:
+def sessions(tmp_path) -> Iterator[Sessions]:
     path = tmp_path / "model"
     path.write_bytes(MODEL)
     opened = Sessions()
-    opened.open(digests.digest(MODEL), path)
-    return opened
+    opened.open(digests.digest(MODEL), path, DETECTOR)
+    yield opened
+    opened.close()
 
 
 def test_a_session_stays_open_for_a_while_after_the_last_work(sessions):

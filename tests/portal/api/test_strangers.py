@@ -15,10 +15,14 @@ from tests import factories
 from tests.portal.api import calls
 
 PARAMETER = re.compile(r"<str:(\w+)>")
+#: A machine leaves with its key; nobody signs in there.
+SIGNED = {"nodes/<str:node_id>/leave/"}
 WITH_ID = [
     pattern
     for pattern in urls.urlpatterns
-    if isinstance(pattern, URLPattern) and PARAMETER.search(str(pattern.pattern))
+    if isinstance(pattern, URLPattern)
+    and PARAMETER.search(str(pattern.pattern))
+    and str(pattern.pattern) not in SIGNED
 ]
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from workers.protocol import limits as sizes
 from workers.protocol import wire
 from workers.protocol.modelcheck import limits
 from workers.protocol.modelcheck.graphs import DTYPES, Tensor
@@ -50,7 +51,8 @@ def read(fields: Fields, body: memoryview) -> tuple[str, Tensor]:
             _check_rest(name, each)
     if dtype not in DTYPES:
         raise Refused("bad_type", f"type {dtype}", tensor=name)
-    if min(shape, default=0) < 0:
+    # A dimension of 0 would hide others that no array can have.
+    if min(shape, default=0) < 0 or math.prod(filter(None, shape)) > sizes.MODEL_BYTES_MAX:
         raise Refused("bad_tensor", f"shape {shape}", tensor=name)
     return name, _tensor(name, dtype, tuple(shape), content)
 
