@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.protocol import limits as sizes
 from workers.protocol import wire
 from workers.protocol.modelcheck import limits
 from workers.protocol.modelcheck.graphs import DTYPES, Tensor
@@ -51,8 +50,7 @@ def read(fields: Fields, body: memoryview) -> tuple[str, Tensor]:
             _check_rest(name, each)
     if dtype not in DTYPES:
         raise Refused("bad_type", f"type {dtype}", tensor=name)
-    # A dimension of 0 would hide others that no array can have.
-    if min(shape, default=0) < 0 or math.prod(filter(None, shape)) > sizes.MODEL_BYTES_MAX:
+    if min(shape, default=0) < 0:
         raise Refused("bad_tensor", f"shape {shape}", tensor=name)
     return name, _tensor(name, dtype, tuple(shape), content)
 
@@ -78,7 +76,8 @@ def _add_dimensions(shape: list[int], each: wire.Field) -> None:
 def _tensor(
     name: str, dtype: int, shape: tuple[int, ...], content: dict[int, list[wire.Field]]
 ) -> Tensor:
-    count = math.prod(shape)
+    # A dimension of 0 would hide others that no array can have.
+    count = math.prod(filter(None, shape))
     item_bytes = np.dtype(DTYPES[dtype]).itemsize
     if count * item_bytes > limits.TENSOR_BYTES_MAX:
         raise Refused("tensor_too_large", f"{count} elements", tensor=name)
