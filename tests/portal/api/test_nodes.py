@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from django.test import Client
 from django.utils import timezone
@@ -9,7 +11,8 @@ from django.utils import timezone
 from tasks.models import EnrollmentToken, Node
 from tests import factories
 from tests.portal.api import calls
-from workers.protocol import messages, signatures
+from workers.identity import Enrolled
+from workers.protocol import manifest, messages, signatures
 
 HARDWARE = {"cores": 4, "memory_bytes": 8 * 2**30, "system": "Linux"}
 
@@ -57,6 +60,17 @@ def test_a_machine_enrols_with_its_token_and_no_login(machine, enrolment, operat
     assert body["broker"]["queue"] == f"node.{body['id']}"
     node = Node.objects.get(pk=body["id"])
     assert (node.owner, node.name, node.hardware) == (operator, "attic", HARDWARE)
+
+
+def test_a_machine_is_told_how_the_built_in_models_are_used(machine, enrolment):
+    factories.make_classifier()
+    factories.make_model()
+
+    body = calls.post(machine, "nodes/", enrolment).json()
+
+    enrolled = Enrolled.model_validate_json(json.dumps(body))
+    assert {model.contract.kind for model in enrolled.models} == {"classify", "detect"}
+    assert manifest.DETECTOR in [model.contract for model in enrolled.models]
 
 
 def test_a_stale_login_does_not_disturb_enrolment(enrolment):

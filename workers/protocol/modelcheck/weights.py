@@ -76,7 +76,8 @@ def _add_dimensions(shape: list[int], each: wire.Field) -> None:
 def _tensor(
     name: str, dtype: int, shape: tuple[int, ...], content: dict[int, list[wire.Field]]
 ) -> Tensor:
-    count = math.prod(shape)
+    # A dimension of 0 would hide others that no array can have.
+    count = math.prod(filter(None, shape))
     item_bytes = np.dtype(DTYPES[dtype]).itemsize
     if count * item_bytes > limits.TENSOR_BYTES_MAX:
         raise Refused("tensor_too_large", f"{count} elements", tensor=name)

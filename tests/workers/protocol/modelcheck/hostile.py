@@ -159,6 +159,11 @@ def _huge_weight() -> ModelProto:
     return model([node("Add", "image", "w")], weights=[weight])
 
 
+def _hidden_weight() -> ModelProto:
+    weight = TensorProto(name="w", data_type=7, dims=[0, 2**62])
+    return model([node("Add", "image", "w")], weights=[weight])
+
+
 def _negative_weight() -> ModelProto:
     weight = TensorProto(name="w", data_type=1, dims=[-1, -4], raw_data=b"\0" * 16)
     return model([node("Add", "image", "w")], weights=[weight])
@@ -327,6 +332,7 @@ MODELS: Mapping[str, tuple[bytes, str]] = {
         ("a sequence", _sequence_input, "bad_type"),
         ("a weight too short", _short_weight, "bad_tensor"),
         ("a weight of terabytes", _huge_weight, "tensor_too_large"),
+        ("a size hidden by a zero", _hidden_weight, "tensor_too_large"),
         ("a weight of negative size", _negative_weight, "bad_tensor"),
         ("a weight in two places", _two_places, "bad_tensor"),
         ("an attribute of another type", _wrong_attribute_type, "bad_attribute"),
