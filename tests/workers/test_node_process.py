@@ -88,7 +88,9 @@ class TestHonest:
 
         node.platform.send(routes.TASK_ASSIGN, assignment)
 
-        begun = node.platform.receive(lambda found: found.kind == "heartbeat")
+        begun = node.platform.receive(
+            lambda found: found.kind == "heartbeat" and bool(found.heartbeat.running)
+        )
         assert begun.heartbeat.running == [assignment.assignment]
         report = node.platform.receive(is_report_of(assignment)).report
         assert (report.status, report.reason, report.nonce) == ("done", "", assignment.nonce)
