@@ -29,7 +29,7 @@ def running() -> Iterator[stack.Stack]:
         port = stack.free_port()
         environment = {
             **os.environ,
-            **_variables(servers),
+            **stack.server_variables(Path(servers)),
             "NODEFOLK_DATA": str(data_dir / "data"),
             "NODEFOLK_PUBLIC_URL": f"http://127.0.0.1:{port}",
             "NODEFOLK_LOG_LEVEL": "WARNING",
@@ -73,11 +73,3 @@ def result(name: str, *, figures: Mapping[str, Any], noise: Mapping[str, Any]) -
     """Print the one line that is read by others."""
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     print(json.dumps({"bench": name, "figures": figures, "noise": noise, "machine": machine}))
-
-
-def _variables(servers: str) -> dict[str, str]:
-    printed = subprocess.run(
-        [SERVICES, "env", servers], check=True, capture_output=True, text=True
-    ).stdout
-    pairs = (line.removeprefix("export ").partition("=") for line in printed.splitlines())
-    return {name: value.strip("'\"") for name, _, value in pairs if name}

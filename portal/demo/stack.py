@@ -195,6 +195,16 @@ def node_argv(home: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "workers.cli", "--home", str(home), *arguments]
 
 
+def server_variables(folder: Path) -> dict[str, str]:
+    """Return the variables that point to the servers `bin/services` started in `folder`."""
+    program = str(BASE_DIR / "bin" / "services")
+    printed = subprocess.run(  # noqa: S603  # our own program, no shell
+        [program, "env", str(folder)], check=True, capture_output=True, text=True
+    ).stdout
+    pairs = (line.removeprefix("export ").partition("=") for line in printed.splitlines())
+    return {name: value.strip("'\"") for name, _, value in pairs if name}
+
+
 def free_port() -> int:
     """Return a port that nobody listens on now."""
     with socket.socket() as listener:

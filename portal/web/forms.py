@@ -112,7 +112,7 @@ class LimitsForm(forms.Form):
     )
     kinds = forms.MultipleChoiceField(
         label="Only this work",
-        choices=[("detect", "Detection"), ("classify", "Classification"), ("train", "Training")],
+        choices=[("detect", "Detection"), ("classify", "Classification")],
         required=False,
         widget=forms.CheckboxSelectMultiple,
     )

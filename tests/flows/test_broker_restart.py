@@ -24,11 +24,7 @@ def servers(tmp_path):
     tmp_path.chmod(0o711)
     folder = tmp_path / "servers"
     subprocess.run([SERVICES, "start", str(folder)], check=True)
-    printed = subprocess.run(
-        [SERVICES, "env", str(folder)], check=True, capture_output=True, text=True
-    ).stdout
-    pairs = (line.removeprefix("export ").partition("=") for line in printed.splitlines())
-    yield folder, {name: value.strip("'\"") for name, _, value in pairs if name}
+    yield folder, stack.server_variables(folder)
     subprocess.run([SERVICES, "stop", str(folder)], check=True)
 
 

@@ -160,25 +160,19 @@ def _restart_inside(data_dir: Path, options: dict[str, Any]) -> None:
     for name in stack.SERVER_VARIABLES:
         environment.pop(name, None)
     if options["services"]:
-        environment |= _services("start", data_dir)
+        _services("start", data_dir)
+        environment |= stack.server_variables(data_dir / "services")
     os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # noqa: S606
 
 
-def _services(action: str, data_dir: Path) -> dict[str, str]:
-    """Start or stop the private servers; return the variables that point to them."""
+def _services(action: str, data_dir: Path) -> None:
+    """Start or stop the private servers."""
     program, folder = str(stack.BASE_DIR / "bin" / "services"), str(data_dir / "services")
     done = subprocess.run(  # noqa: S603
         [program, action, folder], check=False, stdout=sys.stderr.fileno()
     )
     if done.returncode != 0:
         raise CommandError(f"bin/services {action} failed ({done.returncode}).")
-    if action == "stop":
-        return {}
-    printed = subprocess.run(  # noqa: S603
-        [program, "env", folder], check=True, capture_output=True, text=True
-    ).stdout
-    pairs = (line.removeprefix("export ").partition("=") for line in printed.splitlines())
-    return {name: value.strip("'\"") for name, _, value in pairs if name}
 
 
 def _enroll_missing(running: stack.Stack, logins: dict[str, cast.Login], *, nodes: int) -> None:
