@@ -79,6 +79,7 @@ class Movement(models.Model):
         FEE = "fee"  # escrow (or reserve) -> the platform
         RELEASE = "release"  # rest of an escrow -> its owner's available
         MATURE = "mature"  # an operator's pending -> available
+        VOID = "void"  # an operator's pending -> the reserve: the work was wrong
 
     #: Unique: the same movement told twice happens once.
     key = models.CharField(max_length=CODE_LENGTH_MAX, unique=True)
@@ -144,6 +145,8 @@ class TransferIntent(Movement):
     earned_by = models.CharField(max_length=40, blank=True, default="")
     due_at = models.DateTimeField(null=True, blank=True)
     posted_at = models.DateTimeField(null=True, blank=True)
+    #: Set while what it pays for is looked at again; it is not posted until it is null again.
+    frozen_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [

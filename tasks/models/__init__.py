@@ -5,14 +5,19 @@ from __future__ import annotations
 from tasks.models.artifacts import Blob, CatalogModel, Dataset, Image
 from tasks.models.jobs import Ack, Chunk, Item, Job, JobEvent, Replica
 from tasks.models.nodes import EnrollmentToken, Node, PlatformKeyChange
+from tasks.models.trust import Apart, Appeal, Credibility, GoldItem, Strike
 
 __all__ = [
     "Ack",
+    "Apart",
+    "Appeal",
     "Blob",
     "CatalogModel",
     "Chunk",
+    "Credibility",
     "Dataset",
     "EnrollmentToken",
+    "GoldItem",
     "Image",
     "Item",
     "Job",
@@ -20,4 +25,5 @@ __all__ = [
     "Node",
     "PlatformKeyChange",
     "Replica",
+    "Strike",
 ]

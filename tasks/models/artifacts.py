@@ -112,6 +112,9 @@ class CatalogModel(models.Model):
     #: Milliseconds an image takes on one thread of the platform's machine; sizes chunks.
     image_ms = models.PositiveIntegerField(default=100)
     is_offered = models.BooleanField(default=True)
+    #: Its numbers differ between processors (8-bit arithmetic): answers are compared only
+    #: within one numeric class.
+    is_class_pinned = models.BooleanField(default=False)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -37,6 +37,12 @@ class Job(models.Model):
         NORMAL = "normal"  # as many checks as the target error needs
         RACE = "race"  # several nodes at once, the first valid answer wins
 
+    class Smoke(models.TextChoices):
+        NONE = "none", "Not tested first: few pictures, and a model that is known to work."
+        RUNNING = "running", "One chunk is tried by the referee and three nodes."
+        PASSED = "passed", "The trial chunk agreed; the rest was released."
+        FAILED = "failed", "The trial chunk did not agree; the job ended, not charged."
+
     id = models.CharField(primary_key=True, max_length=40, default=ids.new_job)
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="jobs"
@@ -71,6 +77,18 @@ class Job(models.Model):
     items_final = models.PositiveIntegerField(default=0)
     items_failed = models.PositiveIntegerField(default=0)
     disagreements = models.PositiveIntegerField(default=0)
+    #: Checks made: gold pictures answered, accepted answers computed again by another owner,
+    #: chunks the referee computed, results that changed after a node was caught.
+    gold_checks = models.PositiveIntegerField(default=0)
+    audits = models.PositiveIntegerField(default=0)
+    audits_failed = models.PositiveIntegerField(default=0)
+    referee_runs = models.PositiveIntegerField(default=0)
+    corrections = models.PositiveIntegerField(default=0)
+
+    #: Weight among jobs that wait: 0 when there is nothing else, 1 as usual, 2 first.
+    priority = models.PositiveSmallIntegerField(default=1)
+    #: Only the first chunk is given out until the smoke test has passed.
+    smoke = models.CharField(max_length=10, choices=Smoke.choices, default=Smoke.NONE)
 
     submitted_at = models.DateTimeField()
     #: First announcement; acks are timed from it.
@@ -112,7 +130,8 @@ class Chunk(models.Model):
 
     class State(models.TextChoices):
         OPEN = "open"  # not decided yet
-        FINAL = "final"  # the answers agreed; items have their results
+        PROVISIONAL = "provisional"  # accepted; items have results that may be rechecked
+        FINAL = "final"  # settled: the hold window is over
         FAILED = "failed"  # no agreement after all retries
         CANCELLED = "cancelled"  # the job was cancelled first
 
@@ -124,9 +143,27 @@ class Chunk(models.Model):
     wanted = models.PositiveSmallIntegerField()
     #: Replicas out with a lease or in with an answer; lost ones are taken off.
     granted = models.PositiveSmallIntegerField(default=0)
+    #: What the next replicas are for (`Replica.Purpose`).
+    purpose = models.CharField(max_length=10, default="work")
+    #: The only numeric class that may answer, where comparing is loose; empty: any.
+    numeric_class = models.CharField(max_length=120, blank=True, default="")
+    #: A picture whose answer is known, shown among the others at this place; chosen once.
+    gold = models.ForeignKey(
+        "tasks.GoldItem", on_delete=models.PROTECT, null=True, related_name="chunks"
+    )
+    gold_position = models.PositiveSmallIntegerField(null=True)
+    #: When the referee was asked, when it answered and what: as `Replica.answer`, or a code.
+    referee_asked_at = models.DateTimeField(null=True)
+    referee_at = models.DateTimeField(null=True)
+    referee_answer = models.JSONField(null=True)
+    referee_error = models.CharField(max_length=40, blank=True, default="")
     #: One of `tasks.reasons.ChunkReason`; empty while open and after agreement.
     reason = models.CharField(max_length=40, blank=True, default="")
     decided_at = models.DateTimeField(null=True)
+    #: When a provisional chunk becomes final if nobody is caught.
+    settles_at = models.DateTimeField(null=True)
+    #: Times it was opened again because a node that had answered it was caught.
+    rechecks = models.PositiveSmallIntegerField(default=0)
 
     class Meta:
         constraints = [
@@ -136,13 +173,25 @@ class Chunk(models.Model):
             ),
         ]
         indexes = [
-            # Read by scheduling: open chunks that still want replicas.
+            # Read by scheduling: chunks that still want replicas, accepted ones for a check.
             models.Index(
                 fields=["job", "id"],
-                condition=Q(state="open", granted__lt=F("wanted")),
+                condition=Q(state__in=["open", "provisional"], granted__lt=F("wanted")),
                 name="chunk_ready",
             ),
             models.Index(fields=["job", "id"], condition=Q(state="open"), name="chunk_open"),
+            # Read by verification.finality.
+            models.Index(
+                fields=["settles_at", "id"],
+                condition=Q(state="provisional"),
+                name="chunk_settling",
+            ),
+            # Read by sweeps: the referee was asked and has not answered.
+            models.Index(
+                fields=["referee_asked_at", "id"],
+                condition=Q(referee_asked_at__isnull=False, referee_at=None),
+                name="chunk_refereeing",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -221,6 +270,23 @@ class Replica(models.Model):
         LOST = "lost"  # the lease ran out
         CANCELLED = "cancelled"  # the job was cancelled while it worked; paid
 
+    class Purpose(models.TextChoices):
+        """Why it was given out; the node is never told."""
+
+        WORK = "work"  # an answer the chunk needs
+        SMOKE = "smoke"  # one of the first three of a new job
+        AUDIT = "audit"  # an accepted answer computed again, drawn by lot
+        RECHECK = "recheck"  # a node that had answered was caught
+        HEDGE = "hedge"  # a copy of one that is late
+        RACE = "race"  # the first valid answer wins
+
+    class Gold(models.TextChoices):
+        """How it answered the picture whose answer is known."""
+
+        NONE = "", "None was shown."
+        PASSED = "passed", "As known."
+        FAILED = "failed", "Differently."
+
     chunk = models.ForeignKey(Chunk, on_delete=models.CASCADE, related_name="replicas")
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="replicas")
     node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="replicas")
@@ -240,6 +306,25 @@ class Replica(models.Model):
     #: [[class id, score], ...] of a `classify` job.
     answer = models.JSONField(null=True)
     compute_ms = models.PositiveIntegerField(null=True)
+    purpose = models.CharField(max_length=10, choices=Purpose.choices, default=Purpose.WORK)
+    #: The node's checks for this model when the answer came, in tenths: what it was believed.
+    checks_tenths = models.PositiveIntegerField(default=0)
+    numeric_class = models.CharField(max_length=120, blank=True, default="")
+    #: The node's own code for what went wrong, when it failed.
+    error_code = models.CharField(max_length=40, blank=True, default="")
+    #: The gold picture it was shown, and what it answered there.
+    gold = models.ForeignKey(
+        "tasks.GoldItem", on_delete=models.PROTECT, null=True, related_name="sightings"
+    )
+    gold_position = models.PositiveSmallIntegerField(null=True)
+    gold_answer = models.JSONField(null=True)
+    gold_outcome = models.CharField(
+        max_length=10, choices=Gold.choices, blank=True, default=Gold.NONE
+    )
+    #: Its node was caught later: the answer counts only if others confirm it.
+    doubted_at = models.DateTimeField(null=True)
+    #: Its place among the node's accepted answers for the model, from 1.
+    sequence = models.PositiveIntegerField(null=True)
     #: What the node signed, as received, and its signature: evidence for disputes.
     report_body = models.TextField(blank=True, default="")
     report_signature = models.CharField(max_length=88, blank=True, default="")
@@ -255,6 +340,11 @@ class Replica(models.Model):
                 fields=["chunk", "operator"],
                 condition=~Q(reason__in=ENDED_WITHOUT_ANSWER),
                 name="replica_once_per_owner",
+            ),
+            models.UniqueConstraint(
+                fields=["gold", "operator"],
+                condition=Q(gold__isnull=False),
+                name="gold_once_per_owner",
             ),
         ]
         indexes = [

@@ -49,6 +49,8 @@ class Node(models.Model):
     #: ONNX Runtime version, provider, optimisation level and ISA: what numbers depend on.
     numeric_class = models.CharField(max_length=120, blank=True, default="")
     software_version = models.CharField(max_length=40, blank=True, default="")
+    #: The network it speaks from, "203.0.113.0/24"; empty while unknown or private.
+    network = models.CharField(max_length=50, blank=True, default="")
     #: Limits the operator set on the node's page (`Allowance`); the machine's file may be
     #: stricter still.
     wishes = models.JSONField(default=dict)

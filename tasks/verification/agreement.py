@@ -67,13 +67,39 @@ def largest_group(
     """
     groups = [[index] for index in range(len(answers))]
     for one, other in itertools.combinations(range(len(answers)), 2):
-        if _same(answers[one], answers[other], score_threshold=score_threshold, kind=kind):
+        if same(answers[one], answers[other], score_threshold=score_threshold, kind=kind):
             groups[one].append(other)
             groups[other].append(one)
     return max(groups, key=len, default=[])
 
 
-def _same(first: Any, second: Any, *, score_threshold: float, kind: str) -> bool:
+def groups(
+    answers: Sequence[Answer], *, score_threshold: float, kind: str = "detect"
+) -> list[list[int]]:
+    """Split answers into disjoint groups that agree with their medoid, largest first.
+
+    The first index of each group is its medoid. Agreement is not transitive, so the member
+    with the most agreeing neighbours takes them, then the next of those left; ties go by the
+    answers' own text: the order of arrival decides nothing but between equal answers.
+    """
+    near: list[set[int]] = [{index} for index in range(len(answers))]
+    for one, other in itertools.combinations(range(len(answers)), 2):
+        if same(answers[one], answers[other], score_threshold=score_threshold, kind=kind):
+            near[one].add(other)
+            near[other].add(one)
+    text = [repr(answer) for answer in answers]
+    left = set(range(len(answers)))
+    found: list[list[int]] = []
+    while left:
+        medoid = min(left, key=lambda index: (-len(near[index] & left), text[index], index))
+        members = near[medoid] & left
+        found.append([medoid, *sorted(members - {medoid})])
+        left -= members
+    return found
+
+
+def same(first: Any, second: Any, *, score_threshold: float, kind: str) -> bool:
+    """Say whether two answers to one chunk are the same, by the rule of its kind."""
     if kind == "classify":
         return classes_agree(first, second)
     return agree(first, second, score_threshold=score_threshold)
