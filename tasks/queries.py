@@ -14,7 +14,7 @@ from tasks import fleet, reasons, settlement
 from tasks.models import Ack, Chunk, Item, Job, Node, Replica
 from workers.protocol import limits
 
-NOTHING = payments_queries.Earnings(pending_minor=0, available_minor=0)
+NOTHING = payments_queries.Earnings(pending_minor=0, frozen_minor=0, available_minor=0)
 
 
 #: A heartbeat may be this long under way without its clock being called wrong.
@@ -107,6 +107,8 @@ class NodeView:
     rejected: int
     lost: int
     pending_minor: int
+    #: Of `pending_minor`.
+    frozen_minor: int
     available_minor: int
     paid_minor: int
 
@@ -325,6 +327,7 @@ def _node_view(
         rejected=work.get("rejected", 0),
         lost=work.get("lost", 0),
         pending_minor=earned.pending_minor,
+        frozen_minor=earned.frozen_minor,
         available_minor=earned.available_minor,
         paid_minor=0,
     )

@@ -32,6 +32,9 @@ class NodeOutput(serializers.Serializer[Any]):
 
     class Earnings(serializers.Serializer[Any]):
         pending = fields.AmountOut(source="pending_minor")
+        frozen = fields.AmountOut(
+            source="frozen_minor", help_text="Of pending: kept back while work is looked at again."
+        )
         available = fields.AmountOut(source="available_minor")
         paid = fields.AmountOut(source="paid_minor")
 
@@ -89,7 +92,7 @@ class ReplicaOutput(serializers.Serializer[Any]):
     items = serializers.IntegerField()
     asset = fields.Asset()
     reward = fields.AmountOut(source="reward_minor")
-    reward_state = serializers.ChoiceField(["", "pending", "available"])
+    reward_state = serializers.ChoiceField(["", "pending", "frozen", "voided", "available"])
     released_at = serializers.DateTimeField(allow_null=True)
     assigned_at = serializers.DateTimeField()
     reported_at = serializers.DateTimeField(allow_null=True)
