@@ -28,6 +28,8 @@ from tasks.conversion import pinned
 
 SCORE_FLOOR = 0.35
 UPLOAD_FILES = 50
+#: Groups of processes: the nodes themselves, and the rooms in which their models run.
+NODES, ROOMS = "nodes", "rooms"
 
 _COMPUTED = """
 from tasks.models import Replica
@@ -56,14 +58,19 @@ class Meter:
 
     def __init__(self, groups: dict[str, list[int]]) -> None:
         self._groups = groups
-        self._before = {name: processors.seconds(pids) for name, pids in groups.items()}
+        self._before = self._look()
+
+    def _look(self) -> dict[str, float]:
+        found = {}
+        for name, pids in self._groups.items():
+            own, below = processors.seconds(pids)
+            found |= {name: own, ROOMS: below} if name == NODES else {name: own + below}
+        return found
 
     def milliseconds(self, *, pictures: int) -> dict[str, float]:
         """Return what each group has spent since, for a picture."""
-        return {
-            name: round(1000 * (processors.seconds(pids) - self._before[name]) / pictures, 2)
-            for name, pids in self._groups.items()
-        }
+        now = self._look()
+        return {name: 1000 * (now[name] - self._before[name]) / pictures for name in now}
 
 
 def main() -> None:
@@ -119,11 +126,13 @@ def submit(
     running: stack.Stack, api: httpx.Client, *, dataset: str, crew: real_nodes.Crew
 ) -> Turn:
     """Buy the data set's detection and wait for its end; the loops wait meanwhile."""
-    nodes = real_nodes.pids(running, crew)
-    others = [
-        process.popen.pid for process in running.processes.values() if process.popen.pid not in nodes
-    ]
-    meter = Meter({"nodes": nodes, "platform": others, "servers": platform.server_pids(running)})
+    others = {
+        name: [process.popen.pid]
+        for name, process in running.processes.items()
+        if name not in crew.names
+    }
+    nodes = {NODES: real_nodes.pids(running, crew)}
+    meter = Meter(nodes | others | platform.server_pids(running))
     job_id = sample.submit(api, dataset=dataset, score_threshold=SCORE_FLOOR + 0.05)["id"]
     job = _wait(api, job_id)
     computed = int(platform.python(running, _COMPUTED.format(job_id=job_id)))
@@ -153,8 +162,12 @@ def _tell(number: int, sides: dict[str, Turn]) -> None:
     platform.say(
         f"round {number}: plain {plain.per_second:.1f}/s, nodes {nodes.per_second:.1f}/s,"
         f" ratio {nodes.per_second / plain.per_second:.3f};"
-        f" processor ms a picture {plain.processor_ms | nodes.processor_ms}"
+        f" processor ms a picture {_rounded(plain.processor_ms | nodes.processor_ms)}"
     )
+
+
+def _rounded(figures: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in figures.items()}
 
 
 def _report(rounds: list[dict[str, Turn]], *, nodes: int) -> None:
@@ -170,10 +183,9 @@ def _report(rounds: list[dict[str, Turn]], *, nodes: int) -> None:
             "nodes": nodes,
             "images_per_s": round(statistics.median(rates["nodes"]), 1),
             "plain_images_per_s": round(statistics.median(rates["plain"]), 1),
-            "processor_ms_per_image": {
-                name: round(statistics.median(each[name] for each in spent), 2)
-                for name in spent[0]
-            },
+            "processor_ms_per_image": _rounded(
+                {name: statistics.median(each[name] for each in spent) for name in spent[0]}
+            ),
         },
         noise={
             "vs_plain_loop": measures.spread(found),

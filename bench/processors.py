@@ -10,8 +10,11 @@ from pathlib import Path
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def seconds(roots: Iterable[int]) -> float:
-    """Return the processor seconds of these processes, their descendants and ended children."""
+def seconds(roots: Iterable[int]) -> tuple[float, float]:
+    """Return the processor seconds of these processes and of their descendants.
+
+    Children that ended and were waited for count as their parents' own time.
+    """
     children: dict[int, list[int]] = defaultdict(list)
     spent: dict[int, float] = {}
     for folder in Path("/proc").iterdir():
@@ -25,9 +28,10 @@ def seconds(roots: Iterable[int]) -> float:
         children[int(fields[1])].append(int(folder.name))
         # Own time and that of children it has waited for, user and system.
         spent[int(folder.name)] = sum(int(field) for field in fields[11:15]) / _TICKS
-    waiting, total = list(roots), 0.0
+    own = set(roots)
+    waiting, below = [child for pid in own for child in children[pid]], 0.0
     while waiting:
         pid = waiting.pop()
-        total += spent.get(pid, 0.0)
+        below += 0.0 if pid in own else spent.get(pid, 0.0)
         waiting += children[pid]
-    return total
+    return sum(spent.get(pid, 0.0) for pid in own), below
