@@ -82,9 +82,7 @@ def main() -> None:
         crew = real_nodes.start(running, count=options.nodes)
         with (
             sample.session(url=running.url, api_key=crew.api_key) as api,
-            plain_loop.running(
-                built.path, photos, count=options.nodes, floor=SCORE_FLOOR
-            ) as loops,
+            plain_loop.running(built.path, photos, count=options.nodes, floor=SCORE_FLOOR) as loops,
         ):
             dataset = upload(api, photos)
             submit(running, api, dataset=dataset, crew=crew)  # warm, outside the clock
@@ -122,9 +120,7 @@ def run_plain(loops: plain_loop.Loops, *, pictures: int) -> Turn:
     )
 
 
-def submit(
-    running: stack.Stack, api: httpx.Client, *, dataset: str, crew: real_nodes.Crew
-) -> Turn:
+def submit(running: stack.Stack, api: httpx.Client, *, dataset: str, crew: real_nodes.Crew) -> Turn:
     """Buy the data set's detection and wait for its end; the loops wait meanwhile."""
     others = {
         name: [process.popen.pid]
@@ -171,9 +167,7 @@ def _rounded(figures: dict[str, float]) -> dict[str, float]:
 
 
 def _report(rounds: list[dict[str, Turn]], *, nodes: int) -> None:
-    rates = {
-        name: [each[name].per_second for each in rounds] for name in ("plain", "nodes")
-    }
+    rates = {name: [each[name].per_second for each in rounds] for name in ("plain", "nodes")}
     found = measures.ratios(rates["nodes"], rates["plain"])
     spent = [each["plain"].processor_ms | each["nodes"].processor_ms for each in rounds]
     platform.result(
