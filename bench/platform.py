@@ -64,6 +64,12 @@ def python(running_stack: stack.Stack, code: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def server_pids(running_stack: stack.Stack) -> dict[str, list[int]]:
+    """Return the processes of PostgreSQL and RabbitMQ; what they started are their children."""
+    folder = running_stack.data_dir / "services" / "pids"
+    return {path.name: [int(path.read_text().split()[0])] for path in sorted(folder.iterdir())}
+
+
 def say(line: str) -> None:
     """Print progress, away from the result."""
     print(line, file=sys.stderr, flush=True)

@@ -155,6 +155,7 @@ class Runtime:
 
     def start(self) -> None:
         """Begin to beat, to compute and to get the built-in models ready."""
+        memory.keep_blocks()
         config.remove_drafts(self._home.root)
         self._link.start()
         self._steer()
@@ -241,7 +242,7 @@ class Runtime:
             else:
                 self._idle.set()
 
-    def _carry_out(self, instruction: events.Instruction) -> None:
+    def _carry_out(self, instruction: events.Instruction) -> None:  # noqa: C901 -- a line for each
         match instruction:
             case events.SendAck():
                 self._link.send_ack(instruction.message)
@@ -252,6 +253,9 @@ class Runtime:
                 self._link.send_report(instruction.message)
             case events.Prepare():
                 self._prepare(instruction.model_digest)
+            case events.FetchAhead():
+                with contextlib.suppress(RuntimeError):  # the executor has been shut down
+                    self._workshop.inputs.expect(instruction.assignment)
             case events.Start():
                 self._cancelled.discard(instruction.assignment.assignment)
                 self._work.put(instruction.assignment)
