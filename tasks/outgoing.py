@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -65,7 +65,10 @@ def _note_announced(job_id: str, *, now: datetime) -> None:
 
 
 def send_assignments(*, replica_ids: Sequence[int]) -> None:
-    """Publish each replica that is still leased into its node's own queue."""
+    """Publish each replica that is still leased into its node's own queue.
+
+    Several of one node go in one message, as far as it holds them.
+    """
     replicas = (
         Replica.objects.filter(pk__in=replica_ids, state=Replica.State.LEASED)
         .select_related("job__model__blob", "chunk")
@@ -73,9 +76,40 @@ def send_assignments(*, replica_ids: Sequence[int]) -> None:
         .order_by("pk")
     )
     now = datetime.now(UTC)
+    by_node: dict[str, list[messages.Assignment]] = defaultdict(list)
     for replica in replicas:
-        key = routes.node_queue_name(replica.node_id)
-        _publish(queues.ASSIGN, key, routes.TASK_ASSIGN, assignment(replica, now=now))
+        by_node[replica.node_id].append(assignment(replica, now=now))
+    for node_id, assignments in by_node.items():
+        key = routes.node_queue_name(node_id)
+        for text in _texts(assignments, node_id=node_id, now=now):
+            _publish_text(queues.ASSIGN, key, routes.TASK_ASSIGN, text)
+
+
+def _texts(
+    assignments: Sequence[messages.Assignment], *, node_id: str, now: datetime
+) -> Iterator[str]:
+    """Write assignments into as few messages as the limits allow, in order.
+
+    One alone is sent as itself. They are written once and joined: that is the costly part.
+    """
+    empty = messages.Assignments.model_construct(sent_at=now, node=node_id, assignments=[])
+    head = empty.model_dump_json().removesuffix("]}")
+    waiting: list[str] = []
+    size_bytes = 0
+    for each in assignments:
+        text = each.model_dump_json()
+        is_full = len(head) + size_bytes + len(text) + 3 > limits.MESSAGE_BYTES_MAX
+        if waiting and (is_full or len(waiting) == limits.BATCH_MAX):
+            yield _joined(head, waiting)
+            waiting, size_bytes = [], 0
+        waiting.append(text)
+        size_bytes += len(text) + 1
+    if waiting:
+        yield _joined(head, waiting)
+
+
+def _joined(head: str, texts: Sequence[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"{head}{','.join(texts)}]}}"
 
 
 def send_withdrawals(*, replica_ids: Sequence[int]) -> None:
@@ -182,7 +216,10 @@ def _connect() -> None:
 
 
 def _publish(exchange: Exchange, routing_key: str, task: str, message: messages.Message) -> None:
-    text = message.model_dump_json()
+    _publish_text(exchange, routing_key, task, message.model_dump_json())
+
+
+def _publish_text(exchange: Exchange, routing_key: str, task: str, text: str) -> None:
     app.send_task(
         task,
         args=[text, signatures.sign(text.encode(), key=identity.platform_key())],

@@ -10,7 +10,7 @@ rises strictly, because the platform takes an older one for a replay.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -122,7 +122,7 @@ class Agent:
             case events.Announced():
                 return self._announced(event.announcement, now)
             case events.Assigned():
-                return self._assigned(event.assignment, now)
+                return self._assigned(event.assignments, now)
             case events.Withdrawn():
                 return self._withdraw(event.withdrawal, now)
             case events.Finished():
@@ -162,7 +162,22 @@ class Agent:
             return [events.SendAck(ack), events.Prepare(message.model_digest)]
         return [events.SendAck(ack)]
 
-    def _assigned(self, message: messages.Assignment, now: datetime) -> list[events.Instruction]:
+    def _assigned(
+        self, batch: Sequence[messages.Assignment], now: datetime
+    ) -> list[events.Instruction]:
+        known = set(self._waiting)
+        refused = [returned for each in batch for returned in self._admit(each, now)]
+        started = self._start_waiting()
+        ahead: list[events.Instruction] = [
+            events.FetchAhead(message)
+            for name, message in self._waiting.items()
+            if name not in known
+        ]
+        is_new = bool(started or ahead)
+        return [*refused, *started, *ahead, *([self._beat(now)] if is_new else [])]
+
+    def _admit(self, message: messages.Assignment, now: datetime) -> list[events.Instruction]:
+        """Let it wait for a slot, or say why not."""
         refusal = self._refusal(message, now)
         if refusal:
             return [events.Drop(message.kind, refusal)]
@@ -172,8 +187,7 @@ class Agent:
         if reason := self._reason_to_fail(message, now):
             return [self._return(message, "failed", reason, now)]
         self._waiting[message.assignment] = message
-        started = self._start_waiting()
-        return [*(started or [events.FetchAhead(message)]), self._beat(now)]
+        return []
 
     def _reason_to_hand_back(self, message: messages.Assignment) -> str:
         if self._is_resting:

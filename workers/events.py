@@ -16,9 +16,9 @@ class Announced:
 
 @dataclass(frozen=True)
 class Assigned:
-    """A verified assignment came."""
+    """A verified message of one assignment or several came."""
 
-    assignment: messages.Assignment
+    assignments: tuple[messages.Assignment, ...]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from django.db.models import F, Q
 
 from tasks import ids
 from tasks.models.artifacts import CatalogModel, Dataset, Image
+from tasks.models.evidence import SignedReport
 from tasks.models.nodes import Node
 
 #: Reasons after which an owner may have the same chunk again: nothing was answered.
@@ -325,9 +326,10 @@ class Replica(models.Model):
     doubted_at = models.DateTimeField(null=True)
     #: Its place among the node's accepted answers for the model, from 1.
     sequence = models.PositiveIntegerField(null=True)
-    #: What the node signed, as received, and its signature: evidence for disputes.
-    report_body = models.TextField(blank=True, default="")
-    report_signature = models.CharField(max_length=88, blank=True, default="")
+    #: What the node signed: evidence for disputes. Several replicas may share a message.
+    signed_report = models.ForeignKey(
+        SignedReport, on_delete=models.PROTECT, null=True, db_index=False, related_name="replicas"
+    )
     #: One of `tasks.reasons.ReplicaReason` when rejected, failed, lost or cancelled.
     reason = models.CharField(max_length=40, blank=True, default="")
     #: What the operator earns if it is accepted, fixed when assigned.
@@ -359,6 +361,12 @@ class Replica(models.Model):
                 fields=["node", "id"], condition=Q(state="leased"), name="replica_held_by_node"
             ),
             models.Index(fields=["node", "-assigned_at", "-id"], name="replica_by_node"),
+            # Read when evidence is archived.
+            models.Index(
+                fields=["signed_report"],
+                condition=Q(signed_report__isnull=False),
+                name="replica_by_evidence",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -52,8 +52,8 @@ def test_an_answer_is_kept_with_its_evidence(job, replica, now):
     assert decision.action == "wait"
     assert (replica.state, replica.reason, replica.compute_ms) == ("reported", "", 120)
     assert replica.answer == [[[*work.FOUND]]]
-    assert (replica.reported_at, replica.report_signature) == (now + SECOND, "s" * 88)
-    assert messages.Report.model_validate_json(replica.report_body) == report
+    assert (replica.reported_at, replica.signed_report.signature) == (now + SECOND, "s" * 88)
+    assert messages.Report.model_validate_json(replica.signed_report.body) == report
     assert job.chunks.get().granted == 2
     assert Node.objects.get(pk=replica.node_id).last_seen_at == now + SECOND
     assert work.unsound() == []
@@ -133,7 +133,7 @@ def test_an_answer_that_breaks_the_rules_is_refused_and_its_place_is_free(job, r
     assert decision.action == "more"
     assert (replica.state, replica.reason) == ("rejected", "invalid_answer")
     assert replica.answer is None
-    assert replica.report_body != ""
+    assert replica.signed_report.body != ""
     assert job.chunks.get().granted == 1
     assert money.rewards([str(replica.pk)]) == {}
     assert work.unsound() == []
