@@ -20,11 +20,11 @@ class JobReason(TextChoices):
 
 
 class ChunkReason(TextChoices):
-    """Why a chunk failed."""
+    """Why a chunk failed, or is not settled."""
 
-    NO_AGREEMENT = "no_agreement", "Nodes of different owners did not agree."
-    TOO_MANY_ERRORS = "too_many_errors", "Several owners' nodes failed on it."
-    TOO_MANY_RETRIES = "too_many_retries", "It was tried as often as is allowed."
+    NO_AGREEMENT = "no_agreement", "Nodes did not agree and the referee could not compute it."
+    APP_ERROR = "app_error", "The model fails on it, on the referee's machine too."
+    RECHECKING = "rechecking", "Its result is called into question and computed again."
 
 
 class ReplicaReason(TextChoices):
@@ -32,6 +32,9 @@ class ReplicaReason(TextChoices):
 
     LEASE_EXPIRED = "lease_expired", "No sign of life for longer than the lease."
     DISAGREED = "disagreed", "The answer differs from those of the other owners."
+    WRONG = "wrong", "The answer differs from what the referee computed."
+    OVERTURNED = "overturned", "The answer was accepted first and found wrong later."
+    GOLD_FAILED = "gold_failed", "A picture whose answer is known was answered wrongly."
     INVALID_ANSWER = "invalid_answer", "The answer breaks the rules for answers."
     JOB_CANCELLED = "job_cancelled", "The client cancelled; the work is paid."
     NOT_NEEDED = "not_needed", "Others decided first; the work is paid."
@@ -77,4 +80,8 @@ class EventCode(TextChoices):
     LEASE_LOST = "lease_lost", "A node went silent; its work goes to another."
     DISAGREEMENT = "disagreement", "Answers differed; another opinion was asked."
     CHUNK_FAILED = "chunk_failed", "Some pictures could not be computed reliably."
+    RECHECKING = "rechecking", "A result is called into question and computed again."
+    RESULT_CORRECTED = "result_corrected", "A provisional result was wrong and is corrected."
+    RESULT_WITHDRAWN = "result_withdrawn", "A provisional result could not be confirmed."
+    SETTLED = "settled", "All results are final."
     FINISHED = "finished", "Finished; the rest of the money is back."

@@ -73,6 +73,8 @@ class Facts:
     referee_error: str = ""
     #: Drawn by lot: if accepted on one owner's word, another computes it again.
     is_drawn: bool = False
+    #: It should have settled by now: whatever is still missing, the referee gives.
+    is_overdue: bool = False
     #: "detect" or "classify": how answers are compared.
     kind: str = "detect"
     mode: str = "normal"
@@ -213,7 +215,8 @@ def _go_on(facts: Facts, more: int, *, is_disagreement: bool) -> Decision:
     repeated = max(Counter(facts.errors).values(), default=0)
     given = sum(not each.is_doubted for each in facts.answers)
     is_stuck = (
-        repeated >= ERRORS_MAX
+        facts.is_overdue
+        or repeated >= ERRORS_MAX
         or (more > 0 and facts.attempts + more > ATTEMPTS_MAX)
         or (more > 0 and given >= ANSWERS_MAX)
     )
