@@ -106,7 +106,11 @@ def _accept(
     _close(chunk, Chunk.State.FINAL, reason="", now=now)
     _write_results(chunk, _answer(agreed[0]), now=now)
     settlement.reward(
-        chunk=chunk, replicas=[*agreed, *spare], planned=chunk.job.replicas_planned, now=now
+        chunk=chunk,
+        replicas=[*agreed, *spare],
+        planned=chunk.job.replicas_planned,
+        matures_at=now + settlement.HOLD_WINDOW,
+        now=now,
     )
     _count(chunk, final=chunk.items_count, failed=0, now=now)
 
@@ -119,7 +123,13 @@ def _fail(chunk: Chunk, replicas: Sequence[Replica], reason: ChunkReason, *, now
     spare = _withdraw(replicas)
     _close(chunk, Chunk.State.FAILED, reason=reason, now=now)
     chunk.items.update(state=Item.State.FAILED, decided_at=now)
-    settlement.reward(chunk=chunk, replicas=spare, planned=0, now=now)
+    settlement.reward(
+        chunk=chunk,
+        replicas=spare,
+        planned=0,
+        matures_at=now + settlement.HOLD_WINDOW,
+        now=now,
+    )
     events.record(
         job_id=chunk.job_id,
         code=EventCode.CHUNK_FAILED,
