@@ -264,7 +264,13 @@ def _stop_chunks(job_id: str, *, now: datetime) -> None:
         Replica.objects.filter(pk__in=[row.pk for row in stopped]).update(
             state=Replica.State.CANCELLED, reason=ReplicaReason.JOB_CANCELLED
         )
-        settlement.reward(chunk=chunk, replicas=stopped, planned=planned, now=now)
+        settlement.reward(
+            chunk=chunk,
+            replicas=stopped,
+            planned=planned,
+            matures_at=now + settlement.HOLD_WINDOW,
+            now=now,
+        )
         dispatch.withdraw(replica_ids=running)
 
 

@@ -14,7 +14,7 @@ from tasks import fleet, reasons, settlement
 from tasks.models import Ack, Chunk, Item, Job, Node, Replica
 from workers.protocol import limits
 
-NOTHING = payments_queries.Earnings(pending_minor=0, available_minor=0)
+NOTHING = payments_queries.Earnings(pending_minor=0, frozen_minor=0, available_minor=0)
 
 
 #: A heartbeat may be this long under way without its clock being called wrong.
