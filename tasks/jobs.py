@@ -367,7 +367,8 @@ def _cut(job: Job, plan: _Plan) -> None:
     runs = chunking.cut(plan.image_ids, size=plan.chunk_size)
     chunks = Chunk.objects.bulk_create(
         [
-            Chunk(job=job, index=index, items_count=len(run), wanted=plan.replicas)
+            # Raised when it is given out, by what the nodes that get it are believed.
+            Chunk(job=job, index=index, items_count=len(run), wanted=1)
             for index, run in enumerate(runs)
         ],
         batch_size=1000,

@@ -14,7 +14,14 @@ class JobReason(TextChoices):
     NO_CAPABLE_NODES = "no_capable_nodes", "No node that can do this has answered yet."
     NODES_BUSY = "nodes_busy", "All nodes that answered are busy."
     OWNERS_EXHAUSTED = "owners_exhausted", "A check needs a node of another owner."
+    NUMERIC_CLASS_SHORTAGE = (
+        "numeric_class_shortage",
+        "Its answers can only be compared between like processors, and too few are free.",
+    )
+    QUOTA = "quota", "The nodes that could do it may not take more of this model yet."
+    PRIORITY_QUEUE = "priority_queue", "Other jobs have their turn; this one has its share."
     VERIFYING = "verifying", "Answers are in; a second opinion is being computed."
+    REFEREE = "referee", "Answers differ; the platform computes it itself."
     PAUSED_BY_CLIENT = "paused_by_client", "You paused this job."
     NOTHING_AGREED = "nothing_agreed", "No picture could be computed reliably."
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 
-from tasks import admission, dispatch, leases, scheduling
+from tasks import admission, dispatch, leases, scheduling, waiting
 from tasks.models import Ack, Chunk, Job, Replica
 from tasks.verification import verdicts
 
@@ -51,6 +51,7 @@ def sweep(*, now: datetime) -> Swept:
         assigned=len(scheduling.assign_ready(now=now)),
         enforced=admission.enforce_behind(now=now),
     )
+    waiting.explain_at_work(now=now)
     if any(asdict(swept).values()):
         logger.info("swept %s", asdict(swept))
     return swept

@@ -94,6 +94,8 @@ class Job(models.Model):
     announced_at = models.DateTimeField(null=True)
     #: Latest announcement; sweeps repeat it while no node can take what is ready.
     announced_again_at = models.DateTimeField(null=True)
+    #: When it last got nothing although it had work to give; those come after the others.
+    passed_over_at = models.DateTimeField(null=True)
     #: Nodes that were online and ready when it was first announced.
     nodes_asked = models.PositiveIntegerField(default=0)
     first_result_at = models.DateTimeField(null=True)
@@ -186,6 +188,12 @@ class Chunk(models.Model):
                 name="chunk_ready",
             ),
             models.Index(fields=["job", "id"], condition=Q(state="open"), name="chunk_open"),
+            # Read by scheduling: accepted chunks that another owner should compute again.
+            models.Index(
+                fields=["id"],
+                condition=Q(state="provisional", granted__lt=F("wanted")),
+                name="chunk_checking",
+            ),
             # Read by verification.finality.
             models.Index(
                 fields=["settles_at", "id"],
