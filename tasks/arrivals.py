@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from tasks import acks, dispatch, floods, leases, nodes, reports, scheduling
 from tasks.models import Node
 from tasks.reasons import NodeReason
-from tasks.verification import verdicts
+from tasks.verification import gold, verdicts
 from workers.protocol import limits, messages, routes, signatures
 
 logger = logging.getLogger(__name__)
@@ -90,6 +90,7 @@ def take(
         )
     with transaction.atomic():
         chunk_ids = reports.accept(_signed_reports(proven), now=now)
+        gold.score(chunk_ids, now=now)
     for chunk_id in chunk_ids:
         verdicts.advance(chunk_id=chunk_id, now=now)
     assigned = scheduling.assign_ready(now=now)

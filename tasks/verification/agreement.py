@@ -29,10 +29,17 @@ IOU_MIN = 0.99
 SCORE_DIFFERENCE_MAX = 0.005
 #: Half-width of the band around the score threshold in which a detection may be missing.
 DEAD_BAND = 0.02
+#: How near to the score threshold everyone must report for the dead band to be judged.
+SCORE_MARGIN = 0.05
 #: How far two probabilities of one class may differ: 8-bit models computed in other orders.
 PROBABILITY_DIFFERENCE_MAX = 0.02
 #: How far the likeliest class must lead to be the only right one.
 MARGIN_MIN = 0.02
+
+
+def score_floor(score_threshold: float) -> float:
+    """Return the score from which answers must name detections."""
+    return max(0.0, score_threshold - SCORE_MARGIN)
 
 
 def agree(
