@@ -154,6 +154,9 @@ NODE_BURST = env.integer("NODEFOLK_NODE_BURST", 1500)
 # of life every 15 s while they work, so less than that is for tests only.
 LEASE_SECONDS = env.integer("NODEFOLK_LEASE_SECONDS", 45)
 
+# Pictures the platform's referee may compute in an hour: disputes, smoke tests, gold.
+REFEREE_IMAGES_PER_HOUR = env.integer("NODEFOLK_REFEREE_IMAGES_PER_HOUR", 2000)
+
 # The platform's Ed25519 key that signs assignments; made on first use when absent.
 PLATFORM_KEY_PATH = Path(env.text("NODEFOLK_PLATFORM_KEY", str(DATA_DIR / "platform.key")))
 

@@ -33,12 +33,19 @@ DEAD_BAND = 0.02
 #: but one of them; an answer that crowds more together is made up, and agrees only with an
 #: equal one, so that comparing stays cheap whatever nodes send.
 NEAR_MAX = 4
+#: How near to the score threshold everyone must report for the dead band to be judged.
+SCORE_MARGIN = 0.05
 #: How far two probabilities of one class may differ: 8-bit models computed in other orders.
 PROBABILITY_DIFFERENCE_MAX = 0.02
 #: How far the likeliest class must lead to be the only right one.
 MARGIN_MIN = 0.02
 #: What two boxes may differ by, as a share of the larger, with room for rounding.
 _REST = 1 - IOU_MIN + 1e-9
+
+
+def score_floor(score_threshold: float) -> float:
+    """Return the score from which answers must name detections."""
+    return max(0.0, score_threshold - SCORE_MARGIN)
 
 
 def agree(
