@@ -26,7 +26,7 @@ class Sample:
 
 def look(pid: int) -> Sample:
     """Read the tree below `pid`."""
-    every = [pid, *_descendants(pid)]
+    every = tree(pid)
     rollups = [_numbers(Path(f"/proc/{each}/smaps_rollup")) for each in every]
     return Sample(
         rss_mib=sum(each.get("Rss", 0) for each in rollups) / _KIB,
@@ -38,14 +38,15 @@ def look(pid: int) -> Sample:
     )
 
 
-def _descendants(pid: int) -> list[int]:
-    children = []
+def tree(pid: int) -> list[int]:
+    """Return the process and all below it, parents first."""
+    children: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         try:
             children += [int(word) for word in (task / "children").read_text().split()]
         except FileNotFoundError:  # the thread has ended
             continue
-    return [*children, *(each for child in children for each in _descendants(child))]
+    return [pid, *(each for child in children for each in tree(child))]
 
 
 def _numbers(path: Path) -> dict[str, int]:
