@@ -19,17 +19,22 @@ SERVICES = stack.BASE_DIR / "bin" / "services"
 
 
 @contextmanager
-def running() -> Iterator[stack.Stack]:
-    """Start PostgreSQL, RabbitMQ, portal, ingest, worker and beat; stop and remove all."""
+def running(*, with_servers: bool = True) -> Iterator[stack.Stack]:
+    """Start portal, ingest, worker and beat; stop and remove all.
+
+    On private PostgreSQL and RabbitMQ, or on SQLite and the broker made of files.
+    """
     with tempfile.TemporaryDirectory(prefix="nodefolk-bench-") as folder:
         data_dir = Path(folder)
         data_dir.chmod(0o711)  # so that the user postgres reaches its database
         servers = str(data_dir / "services")
-        subprocess.run([SERVICES, "start", servers], check=True, stdout=sys.stderr)
+        if with_servers:
+            subprocess.run([SERVICES, "start", servers], check=True, stdout=sys.stderr)
         port = stack.free_port()
         environment = {
             **os.environ,
-            **stack.server_variables(Path(servers)),
+            **dict.fromkeys(stack.SERVER_VARIABLES, ""),
+            **(stack.server_variables(Path(servers)) if with_servers else {}),
             "NODEFOLK_DATA": str(data_dir / "data"),
             "NODEFOLK_PUBLIC_URL": f"http://127.0.0.1:{port}",
             "NODEFOLK_LOG_LEVEL": "WARNING",
@@ -48,7 +53,8 @@ def running() -> Iterator[stack.Stack]:
             yield running_stack
         finally:
             running_stack.stop_all()
-            subprocess.run([SERVICES, "stop", servers], check=False, stdout=sys.stderr)
+            if with_servers:
+                subprocess.run([SERVICES, "stop", servers], check=False, stdout=sys.stderr)
 
 
 def python(running_stack: stack.Stack, code: str) -> Any:

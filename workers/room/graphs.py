@@ -146,9 +146,14 @@ def _shrinking() -> Any:
 
 
 def _session(content: bytes) -> Any:
-    return onnxruntime.InferenceSession(
+    session = onnxruntime.InferenceSession(
         content, sess_options=_options(), providers=["CPUExecutionProvider"]
     )
+    # It keeps the file's bytes (34 MB) to begin anew on another kind of processor; there is
+    # none, and its own comment there calls it bad.
+    session.disable_fallback()
+    session._model_bytes = None  # noqa: SLF001
+    return session
 
 
 def _options() -> Any:
