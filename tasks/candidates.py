@@ -186,6 +186,7 @@ def _ready(
             for row in has_it
         ),
         attempts_left=acceptance.ATTEMPTS_MAX - attempts,
+        is_new=not rows,
         is_urgent=is_check or bool(ended),
         is_class_pinned=job.model.is_class_pinned,
         needs_ack=job.state in OPEN,

@@ -97,6 +97,8 @@ class Ready:
     checks: tuple[float, ...] = ()
     #: Replicas it may still be given: the attempts are bounded.
     attempts_left: int = acceptance.ATTEMPTS_MAX
+    #: Nobody ever had it.
+    is_new: bool = True
     #: Late already: a retry, an audit or a recheck.
     is_urgent: bool = False
     #: The model's answers are compared only within one numeric class.
@@ -123,6 +125,8 @@ class Matched:
     wanted: dict[int, int]
     #: The class each newly pinned chunk is bound to.
     pinned: dict[int, str]
+    #: Checks of the node of each grant, by chunk and node.
+    checks: dict[tuple[int, str], float]
     #: The owner of each node that was looked at.
     owners: dict[str, int]
     #: By job, for jobs with a chunk left: how often each gate refused a node.
@@ -170,6 +174,7 @@ class _Round:
             grants=[],
             wanted={},
             pinned={},
+            checks={},
             owners={node.id: node.owner for node in nodes},
             refusals={},
         )
@@ -282,6 +287,7 @@ class _Round:
 
     def _take(self, chunk: Ready, node: Candidate, record: Record) -> None:
         self._result.grants.append(Grant(chunk=chunk.id, node=node.id))
+        self._result.checks[chunk.id, node.id] = record.checks
         self._free[node.id] -= 1
         key = (node.id, chunk.model)
         self._quota[key] = self._quota.get(key, record.quota_left) - 1

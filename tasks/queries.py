@@ -56,7 +56,7 @@ class JobView:
     model_id: str
     model_name: str
     target_error: str
-    quorum: int
+    replicas_planned: int
     score_threshold: float
     mode: str
     metadata: Mapping[str, Any]
@@ -180,7 +180,7 @@ def job_view(job: Job) -> JobView:
         model_id=job.model_id,
         model_name=job.model.name,
         target_error=job.target_error,
-        quorum=job.quorum,
+        replicas_planned=job.replicas_planned,
         score_threshold=job.score_threshold,
         mode=job.mode,
         metadata=job.metadata,

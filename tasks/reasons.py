@@ -22,6 +22,8 @@ class JobReason(TextChoices):
     PRIORITY_QUEUE = "priority_queue", "Other jobs have their turn; this one has its share."
     VERIFYING = "verifying", "Answers are in; a second opinion is being computed."
     REFEREE = "referee", "Answers differ; the platform computes it itself."
+    SMOKE_FAILED = "smoke_failed", "Its first pictures could not be computed; nothing was charged."
+    APP_ERRORS = "app_errors", "Most nodes fail on it in the same way; failed work is not charged."
     PAUSED_BY_CLIENT = "paused_by_client", "You paused this job."
     NOTHING_AGREED = "nothing_agreed", "No picture could be computed reliably."
 
@@ -47,6 +49,7 @@ class ReplicaReason(TextChoices):
     NOT_NEEDED = "not_needed", "Others decided first; the work is paid."
     NODE_REMOVED = "node_removed", "The node was retired or suspended."
     HANDED_BACK = "handed_back", "The node gave it back."
+    APPEAL_UPHELD = "appeal_upheld", "Refused first; the appeal was upheld."
     NODE_ERROR = "node_error", "The node could not compute it."
 
 
@@ -91,4 +94,10 @@ class EventCode(TextChoices):
     RESULT_CORRECTED = "result_corrected", "A provisional result was wrong and is corrected."
     RESULT_WITHDRAWN = "result_withdrawn", "A provisional result could not be confirmed."
     SETTLED = "settled", "All results are final."
+    SMOKE_PASSED = (
+        "smoke_passed",
+        "The first pictures agreed with the referee; the rest is released.",
+    )
+    SMOKE_FAILED = "smoke_failed", "The first pictures could not be computed; the money is back."
+    APP_ERRORS = "app_errors", "Stopped: nodes fail in the same way."
     FINISHED = "finished", "Finished; the rest of the money is back."

@@ -131,7 +131,7 @@ def _leaves(job: Job) -> Iterator[dict[str, Any]]:
 
 
 def _chunks(job: Job) -> QuerySet[Chunk]:
-    return job.chunks.order_by("index").prefetch_related("items__image", "replicas")
+    return job.chunks.order_by("index").prefetch_related("items__image", "replicas__signed_report")
 
 
 def _leaf(job: Job, chunk: Chunk) -> dict[str, Any]:
@@ -160,7 +160,9 @@ def _replica(job: Job, replica: Replica) -> dict[str, Any]:
         "state": replica.state,
         "reason": replica.reason,
         # What the node signed; the platform keeps it as evidence.
-        "report": digests.digest(replica.report_body.encode()) if replica.report_body else "",
+        "report": (
+            digests.digest(replica.signed_report.body.encode()) if replica.signed_report else ""
+        ),
         "checks_before": replica.checks_tenths / 10,
         "gold": replica.gold_outcome,
         "reward": money.format_amount(replica.reward_minor if _is_paid(replica) else 0),

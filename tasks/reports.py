@@ -15,6 +15,7 @@ from tasks import answers, dispatch, intake, leases
 from tasks.models import CatalogModel, Chunk, Item, Job, Node, Replica
 from tasks.models.jobs import ENDED_WITHOUT_ANSWER
 from tasks.reasons import ReplicaReason
+from tasks.verification import smoke
 from workers.protocol import messages
 
 logger = logging.getLogger(__name__)
@@ -244,4 +245,6 @@ def _give_up(replica: Replica, report: messages.Report, *, now: datetime) -> boo
     ended = leases.end(replica=replica, state=_S.FAILED, reason=reason, now=now)
     if ended:
         Replica.objects.filter(pk=replica.pk).update(error_code=report.reason)
+        if not is_handed_back:
+            smoke.break_circuit(job_id=replica.job_id, now=now)
     return ended

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -22,6 +22,7 @@ from tasks import candidates, dispatch, events, matching, waiting
 from tasks.candidates import AGAIN_MAX
 from tasks.models import Chunk, Job, Replica
 from tasks.reasons import EventCode
+from tasks.verification import gold
 
 __all__ = ["AGAIN_MAX", "BATCH_MAX", "LEASE", "assign_ready"]
 
@@ -150,12 +151,31 @@ def _write(
         ]
     )
     owners = matched.owners
-    return Replica.objects.bulk_create(
-        [
-            _replica(chunks[chunk_id], window.jobs, node_id, owners[node_id], now=now)
-            for chunk_id in sorted(claimed)
-            for node_id in grants[chunk_id]
-        ]
+    replicas = [
+        _replica(chunks[chunk_id], window.jobs, node_id, owners[node_id], now=now)
+        for chunk_id in sorted(claimed)
+        for node_id in grants[chunk_id]
+    ]
+    _show_gold(window, matched, grants, replicas)
+    return Replica.objects.bulk_create(replicas)
+
+
+def _show_gold(
+    window: candidates.Window,
+    matched: matching.Matched,
+    grants: Mapping[int, Sequence[str]],
+    replicas: Sequence[Replica],
+) -> None:
+    """Let chunks that are given out for the first time carry gold by lot."""
+    given = {replica.chunk_id for replica in replicas}
+    gold.show(
+        replicas,
+        first={
+            ready.id: matched.checks[ready.id, grants[ready.id][0]]
+            for ready in window.ready
+            if ready.id in given and ready.is_new
+        },
+        datasets={job.pk: job.dataset_id for job in window.jobs.values()},
     )
 
 

@@ -132,7 +132,7 @@ def make_job(owner: User, *, images: int = 1, now: datetime = NOW, **fields) -> 
         kind=fields.pop("kind", "detect"),
         dataset_id=make_dataset(owner, images=images).pk,
         model_id=fields.pop("model", None) or make_model().pk,
-        target_error=fields.pop("target_error", "1e-3"),
+        target_error=fields.pop("target_error", "1e-2"),
         **fields,
     )
     return jobs.submit(owner_id=owner.pk, request=request, now=now)

@@ -40,7 +40,9 @@ def count(
     caller's transaction, which holds the chunk: locks the nodes' rows in order.
     """
     assert connection.in_atomic_block
-    node_ids = sorted({*answered, *(node_id for node_id, tenths in gained_tenths.items() if tenths)})
+    node_ids = sorted(
+        {*answered, *(node_id for node_id, tenths in gained_tenths.items() if tenths)}
+    )
     if not node_ids:
         return {}
     answers = _lock(model_id, node_ids)

@@ -82,7 +82,7 @@ def answer_of(replica: Replica) -> agreement.Answer:
 
 
 def _as_answer(stored: list[list[list[float]]]) -> agreement.Answer:
-    return [[tuple(found) for found in picture] for picture in stored]  # type: ignore[misc]  # the shapes were checked when it was stored
+    return [[tuple(found) for found in picture] for picture in stored]  # type: ignore[return-value]  # the shapes were checked when it was stored
 
 
 def _checks_of(running: list[Replica], *, model_id: str) -> list[float]:

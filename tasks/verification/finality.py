@@ -19,12 +19,8 @@ from django.db.models import F
 from tasks import events, settlement
 from tasks.models import Chunk, Credibility, Item, Job, Replica
 from tasks.reasons import ChunkReason, EventCode
+from tasks.verification import terms
 
-#: How long answers may be called into question, by the checks their node had passed.
-HOLD_MAX: Final = timedelta(days=7)
-HOLD_FROM_CHECKS: Final = ((1000, timedelta(hours=24)), (100, timedelta(hours=48)))
-#: Answers a node believed alone must have accepted after one before that one is final.
-ANSWERS_AFTER: Final = 100
 #: What cannot settle yet is looked at again after this time.
 AGAIN_AFTER: Final = timedelta(minutes=10)
 #: Chunks settled in one call.
@@ -32,25 +28,12 @@ BATCH_MAX: Final = 1000
 _S = Replica.State
 
 
-def hold(checks: float) -> timedelta:
-    """Return how long an answer may be called into question whose node passed `checks`."""
-    return next((window for least, window in HOLD_FROM_CHECKS if checks >= least), HOLD_MAX)
-
-
-def window(checks: Sequence[float]) -> timedelta:
-    """Return how long a group's answer may be called into question: the best member counts.
-
-    Nobody's answer but the referee's own needs no time at all.
-    """
-    return min(map(hold, checks), default=timedelta(0))
-
-
 def matures_after(checks: Sequence[float], *, is_refereed: bool) -> timedelta:
     """Return when rewards may be paid out at the latest if nobody is caught.
 
     Those of an answer believed alone are brought forward when it settles.
     """
-    return HOLD_MAX if len(checks) == 1 and not is_refereed else window(checks)
+    return terms.HOLD_MAX if len(checks) == 1 and not is_refereed else terms.window(checks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +56,7 @@ def settle(*, now: datetime) -> int:
         due = list(
             Chunk.objects.select_for_update(of=("self",), skip_locked=True)
             .select_related("job")
-            .filter(
-                state=Chunk.State.PROVISIONAL, settles_at__lte=now, reason="", stirred_at=None
-            )
+            .filter(state=Chunk.State.PROVISIONAL, settles_at__lte=now, reason="", stirred_at=None)
             .order_by("settles_at", "pk")[:BATCH_MAX]
         )
         if not due:
@@ -108,7 +89,7 @@ def _standing(due: Sequence[Chunk]) -> dict[int, _Standing]:
     rows: defaultdict[int, list[Replica]] = defaultdict(list)
     for row in Replica.objects.filter(
         chunk__in=[chunk.pk for chunk in due], state__in=[_S.LEASED, _S.REPORTED, _S.ACCEPTED]
-    ).defer("answer", "gold_answer", "report_body"):
+    ).defer("answer", "gold_answer"):
         rows[row.chunk_id].append(row)
     found = {}
     for chunk in due:
@@ -141,12 +122,15 @@ def _may_settle(
 ) -> bool:
     if standing.is_busy:  # an audit or a late answer may still change it
         return False
-    if chunk.referee_answer is not None or len(standing.believed) != 1:
-        return True
-    (only,) = standing.believed
     assert chunk.decided_at is not None
-    return chunk.decided_at <= now - HOLD_MAX or (
-        known.get((only.node_id, chunk.job.model_id), 0) >= (only.sequence or 0) + ANSWERS_AFTER
+    only = standing.believed[0] if len(standing.believed) == 1 else None
+    return terms.may_settle(
+        believed=len(standing.believed),
+        held=now - chunk.decided_at,
+        answers_since=(
+            known.get((only.node_id, chunk.job.model_id), 0) - (only.sequence or 0) if only else 0
+        ),
+        is_refereed=chunk.referee_answer is not None,
     )
 
 

@@ -72,7 +72,11 @@ def show(
     is shown none. Runs inside the scheduler's transaction, which holds the chunks.
     """
     assert connection.in_atomic_block
-    drawn = {chunk_id for chunk_id, checks in first.items() if _random.random() < terms.gold_chance(checks)}
+    drawn = {
+        chunk_id
+        for chunk_id, checks in first.items()
+        if _random.random() < terms.gold_chance(checks)
+    }
     by_chunk: defaultdict[int, list[Replica]] = defaultdict(list)
     for replica in replicas:
         if replica.chunk_id in drawn or replica.chunk.gold_id is not None:
@@ -283,7 +287,8 @@ def _shows_enough(item: Item) -> bool:
     if item.classes:
         first, *rest = (each["score"] for each in item.classes)
         return bool(first - (rest[0] if rest else 0.0) >= MARGIN_MIN)
-    return sum(each["score"] >= SCORE_SURE for each in item.detections or []) >= OBJECTS_MIN
+    sure = [each for each in item.detections or [] if each["score"] >= SCORE_SURE]
+    return len(sure) >= OBJECTS_MIN
 
 
 def _make_one(model: CatalogModel, item: Item) -> int:

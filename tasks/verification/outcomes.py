@@ -6,6 +6,7 @@ Everything here runs inside the transaction of a verdict, which has locked the c
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import datetime
 
 from django.db import connection
@@ -46,15 +47,14 @@ def erase(chunk: Chunk, *, now: datetime) -> None:
     chunk.items.update(state=Item.State.FAILED, detections=None, classes=None, decided_at=now)
 
 
-def count(*, job_id: str, provisional: int, failed: int, now: datetime) -> None:
-    """Move the job's counters by so many items, and end it with its last one."""
+def count(*, job_id: str, counts: Mapping[str, int], now: datetime) -> None:
+    """Move the job's counters, named as its columns, and end it with its last item."""
+    changed = {name: F(name) + count for name, count in counts.items() if count}
+    if not changed:
+        return
     jobs = Job.objects.filter(pk=job_id)
-    jobs.update(
-        items_provisional=F("items_provisional") + provisional,
-        items_failed=F("items_failed") + failed,
-        version=F("version") + 1,
-    )
-    if provisional > 0:
+    jobs.update(**changed, version=F("version") + 1)
+    if counts.get("items_provisional", 0) > 0:
         jobs.filter(first_result_at=None).update(first_result_at=now)
     finish(job_id=job_id, now=now)
 

@@ -125,9 +125,7 @@ def _mark_accepted(
         state=_S.ACCEPTED,
         reason="",
         credited_tenths=Choose(*[When(pk=row.pk, then=Value(earned[row.pk])) for row in joined]),
-        sequence=Choose(
-            *[When(pk=row.pk, then=Value(sequences[row.node_id])) for row in joined]
-        ),
+        sequence=Choose(*[When(pk=row.pk, then=Value(sequences[row.node_id])) for row in joined]),
     )
     assert moved == len(joined), "the chunk is locked"
 
@@ -163,7 +161,10 @@ def _accuse(
     undoubted = [row for row in fallen if row.doubted_at is None]
     for cause, rows in (
         (Strike.Cause.AUDIT, [row for row in undoubted if is_audited and _was_accepted(row)]),
-        (Strike.Cause.REFEREE, [row for row in undoubted if not is_audited or not _was_accepted(row)]),
+        (
+            Strike.Cause.REFEREE,
+            [row for row in undoubted if not is_audited or not _was_accepted(row)],
+        ),
     ):
         faults.record(replicas=rows, model_id=case.chunk.job.model_id, cause=cause, now=now)
     wrong = _others(case, group)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
@@ -19,7 +19,7 @@ from django.db import transaction
 from tasks import dispatch, events, settlement
 from tasks.models import Chunk, Job, Replica
 from tasks.reasons import ChunkReason, EventCode, ReplicaReason
-from tasks.verification import acceptance, agreement, facts, finality, outcomes, rulings
+from tasks.verification import acceptance, agreement, facts, outcomes, rulings, smoke, terms
 
 _S = Replica.State
 _P = Replica.Purpose
@@ -64,14 +64,13 @@ def advance(*, chunk_id: int, now: datetime) -> acceptance.Decision | None:
             case _:
                 _go_on(case, decision, changes, now=now)
         _write(chunk, changes, now=now)
+        smoke.conclude(chunk=chunk, now=now)
         return decision
 
 
 def _waits_for_referee(case: facts.Case, decision: acceptance.Decision) -> bool:
     """What the client was given changes only after the referee has spoken, or failed to."""
-    return (
-        decision.asks_referee and not case.is_open and _new_answer(case, decision) is not None
-    )
+    return decision.asks_referee and not case.is_open and _new_answer(case, decision) is not None
 
 
 def _new_answer(case: facts.Case, decision: acceptance.Decision) -> agreement.Answer | None:
@@ -128,12 +127,8 @@ def _accept(
         _give_result(case, answer, changes, had_audit=ruling.audits > 0, now=now)
     if decision.missing:
         changes.chunk["purpose"] = _P.AUDIT
-    _set_slots(
-        case, changes, running=len(case.running) - len(spare), missing=decision.missing
-    )
-    _settle_up(
-        case, ruling, spare, changes, is_questioned=decision.asks_referee, now=now
-    )
+    _set_slots(case, changes, running=len(case.running) - len(spare), missing=decision.missing)
+    _settle_up(case, ruling, spare, changes, is_questioned=decision.asks_referee, now=now)
 
 
 def _give_result(
@@ -173,10 +168,10 @@ def _settle_up(
     was_questioned = chunk.reason == ChunkReason.RECHECKING
     settles_at = chunk.settles_at
     if settles_at is None or was_questioned:
-        settles_at = now + finality.window(checks)
+        settles_at = now + terms.window(checks)
     matures_at = settles_at
     if len(checks) == 1 and case.facts.referee is None:
-        matures_at = max(settles_at, now + finality.HOLD_MAX)
+        matures_at = max(settles_at, now + terms.HOLD_MAX)
     earned = sorted([*ruling.joined, *spare], key=lambda row: row.purpose not in _BOUGHT)
     bought = sum(row.purpose in _BOUGHT for row in earned)
     settlement.reward(
@@ -186,12 +181,14 @@ def _settle_up(
         matures_at=matures_at,
         now=now,
     )
-    standing = [row.pk for row in ruling.standing]
+    standing_rows = ruling.standing
+    standing = [row.pk for row in standing_rows]
     if not case.is_open and (ruling.joined or was_questioned):
         settlement.postpone(replica_ids=standing, due_at=matures_at, now=now)
     if is_questioned:
         settlement.freeze(replica_ids=standing, now=now)
-    elif was_questioned:
+    elif was_questioned or any(row.doubted_at is not None for row in standing_rows):
+        # What others carry is right, whoever said it first.
         settlement.unfreeze(replica_ids=standing, now=now)
     changes.chunk |= {
         "settles_at": settles_at,
@@ -223,7 +220,7 @@ def _fail(
         chunk=chunk,
         replicas=case.running,
         planned=0,
-        matures_at=now + finality.HOLD_MAX,
+        matures_at=now + terms.HOLD_MAX,
         now=now,
     )
     outcomes.erase(chunk, now=now)
@@ -244,9 +241,7 @@ def _fail(
 
 
 def _refuse(rows: Sequence[Replica], reason: ReplicaReason) -> None:
-    Replica.objects.filter(pk__in=[row.pk for row in rows]).update(
-        state=_S.REJECTED, reason=reason
-    )
+    Replica.objects.filter(pk__in=[row.pk for row in rows]).update(state=_S.REJECTED, reason=reason)
 
 
 def _withdraw(spare: Sequence[Replica]) -> None:
@@ -305,10 +300,8 @@ def _write(chunk: Chunk, changes: _Changes, *, now: datetime) -> None:
     if changed:
         written = Chunk.objects.filter(pk=chunk.pk, state=chunk.state).update(**changed)
         assert written == 1, "the row is locked"
-    outcomes.count(job_id=chunk.job_id, counts=+changes.job | -changes.job, now=now)
+    outcomes.count(job_id=chunk.job_id, counts=changes.job, now=now)
 
 
 def _tell(chunk: Chunk, code: EventCode, *, now: datetime, **detail: str) -> None:
-    events.record(
-        job_id=chunk.job_id, code=code, detail={"chunk": chunk.index, **detail}, now=now
-    )
+    events.record(job_id=chunk.job_id, code=code, detail={"chunk": chunk.index, **detail}, now=now)

@@ -171,12 +171,15 @@ def _send(broker, puppet, body: str) -> None:
 def _consume_without_ack(puppet, got: list[str]) -> None:
     deadline = time.monotonic() + 30
     mine = Queue(puppet.login["queue"], no_declare=True)
-    with puppet.connect() as connection, connection.channel() as channel:
-        with Consumer(
+    with (
+        puppet.connect() as connection,
+        connection.channel() as channel,
+        Consumer(
             channel, [mine], on_message=lambda each: got.append(each.body), auto_declare=False
-        ):
-            while time.monotonic() < deadline:
-                try:
-                    connection.drain_events(timeout=1)
-                except TimeoutError:
-                    continue
+        ),
+    ):
+        while time.monotonic() < deadline:
+            try:
+                connection.drain_events(timeout=1)
+            except TimeoutError:
+                continue
