@@ -45,11 +45,16 @@ _TRUTH = """
 from tasks import referee
 from tasks.models import CatalogModel, Image
 model = CatalogModel.objects.get(slug="ssd-mobilenet-v2")
-images = list(Image.objects.filter(dataset_id={dataset!r}).order_by("pk"))
+images = list(Image.objects.filter(dataset_id={dataset!r}).select_related("blob").order_by("pk"))
 answers = []
-for start in range(0, len(images), 16):
-    part = images[start : start + 16]
-    answers += referee.answer(model=model, blobs=[each.blob for each in part], score_floor=0.35)
+for start in range(0, len(images), 15):
+    part = images[start : start + 15]
+    answers += referee.answer(
+        model=model,
+        pictures=[each.blob for each in part],
+        sizes=[(each.width, each.height) for each in part],
+        floor=0.35,
+    )
 print(json.dumps({{image.pk: answer for image, answer in zip(images, answers, strict=True)}}))
 """
 _WRONG = """
