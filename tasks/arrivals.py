@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,16 +19,23 @@ from pydantic import ValidationError
 from tasks import acks, dispatch, floods, leases, nodes, reports, scheduling
 from tasks.models import Node
 from tasks.reasons import NodeReason
-from tasks.verification import verdicts
+from tasks.verification import gold, strikes, verdicts
 from workers.protocol import limits, messages, routes, signatures
 
 logger = logging.getLogger(__name__)
 
-MODELS: Mapping[str, type[messages.AckMessage | messages.Report | messages.Heartbeat]] = {
-    "ack": messages.AckMessage,
-    "report": messages.Report,
-    "heartbeat": messages.Heartbeat,
+Message = messages.AckMessage | messages.Report | messages.Reports | messages.Heartbeat
+
+READERS: Mapping[str, Callable[[bytes], Message]] = {
+    "ack": messages.AckMessage.model_validate_json,
+    "report": messages.read_reports,
+    "heartbeat": messages.Heartbeat.model_validate_json,
 }
+
+
+#: Reports taken in one transaction: the knee of the measured curve. A batch of full messages
+#: holds many more.
+REPORTS_MAX = 200
 
 
 class Dropped(Exception):
@@ -61,7 +68,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class _Proven:
-    message: messages.AckMessage | messages.Report | messages.Heartbeat
+    message: Message
     body: str
     signature: str
 
@@ -86,10 +93,14 @@ def take(
             [each.message for each in proven if isinstance(each.message, messages.AckMessage)],
             now=now,
         )
-    with transaction.atomic():
-        chunk_ids = reports.accept(_signed_reports(proven), now=now)
-    for chunk_id in chunk_ids:
-        verdicts.advance(chunk_id=chunk_id, now=now)
+    signed = _signed_reports(proven)
+    for start in range(0, len(signed), REPORTS_MAX):
+        with transaction.atomic():
+            chunk_ids = reports.accept(signed[start : start + REPORTS_MAX], now=now)
+            gold.score(chunk_ids, now=now)
+        for chunk_id in chunk_ids:
+            verdicts.advance(chunk_id=chunk_id, now=now)
+    strikes.enforce(now=now)
     assigned = scheduling.assign_ready(now=now)
     with transaction.atomic():
         dispatch.receipt(reports=_receipts(proven))
@@ -163,7 +174,7 @@ def prove(arrival: Arrival, *, public_keys: Mapping[str, str]) -> _Proven:
         Dropped: with the code of the first rule it breaks.
     """
     kind, _, node_id = arrival.routing_key.partition(".")
-    if kind not in MODELS:
+    if kind not in READERS:
         raise Dropped("unknown_kind")
     if arrival.user_id != routes.broker_username(node_id):
         raise Dropped("user_mismatch")
@@ -184,7 +195,7 @@ def prove(arrival: Arrival, *, public_keys: Mapping[str, str]) -> _Proven:
     except signatures.BadSignature as exc:
         raise Dropped("bad_signature") from exc
     try:
-        message = MODELS[kind].model_validate_json(arrival.body)
+        message = READERS[kind](arrival.body)
     except (ValidationError, RecursionError) as exc:
         raise Dropped("invalid") from exc
     if message.node != node_id:
@@ -202,19 +213,30 @@ def _public_keys(arrivals: Sequence[Arrival]) -> dict[str, str]:
     )
 
 
+def _reports(each: _Proven) -> Sequence[messages.Report]:
+    match each.message:
+        case messages.Report() as report:
+            return [report]
+        case messages.Reports(reports=several):
+            return several
+        case _:
+            return []
+
+
 def _receipts(proven: Sequence[_Proven]) -> dict[str, list[messages.ReportName]]:
     """Name by node all reports that were dealt with: taken, refused, doubled or too late."""
     names: defaultdict[str, list[messages.ReportName]] = defaultdict(list)
     for each in proven:
-        if isinstance(each.message, messages.Report):
-            name = messages.ReportName(assignment=each.message.assignment, nonce=each.message.nonce)
-            names[each.message.node].append(name)
-    return dict(names)
+        names[each.message.node] += [
+            messages.ReportName(assignment=report.assignment, nonce=report.nonce)
+            for report in _reports(each)
+        ]
+    return {node_id: named for node_id, named in names.items() if named}
 
 
 def _signed_reports(proven: Sequence[_Proven]) -> list[reports.SignedReport]:
     return [
-        reports.SignedReport(report=each.message, body=each.body, signature=each.signature)
+        reports.SignedReport(report=report, body=each.body, signature=each.signature)
         for each in proven
-        if isinstance(each.message, messages.Report)
+        for report in _reports(each)
     ]

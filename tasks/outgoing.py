@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,8 +18,9 @@ from kombu import Exchange
 
 from tasks import admission, blobs, broker, catalog, events, fleet, identity, queues
 from tasks.celery import app
-from tasks.models import Job, Node, Replica
+from tasks.models import Item, Job, Node, Replica
 from tasks.reasons import EventCode
+from tasks.verification import agreement
 from workers.protocol import limits, messages, routes, signatures
 from workers.protocol.allowance import Allowance
 
@@ -29,8 +30,6 @@ logger = logging.getLogger(__name__)
 URL_LIFE = timedelta(minutes=10)
 #: An assignment not begun by then is void; the lease has run out long before.
 ASSIGNMENT_LIFE = timedelta(minutes=5)
-#: How near to the score threshold the nodes must report for the dead band to be judged.
-SCORE_MARGIN = 0.05
 #: How long the broker may take to accept a message, then to confirm it.
 PUBLISH_TIMEOUT_SECONDS = 5
 RETRY_POLICY = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.3}
@@ -65,17 +64,51 @@ def _note_announced(job_id: str, *, now: datetime) -> None:
 
 
 def send_assignments(*, replica_ids: Sequence[int]) -> None:
-    """Publish each replica that is still leased into its node's own queue."""
+    """Publish each replica that is still leased into its node's own queue.
+
+    Several of one node go in one message, as far as it holds them.
+    """
     replicas = (
         Replica.objects.filter(pk__in=replica_ids, state=Replica.State.LEASED)
-        .select_related("job__model__blob", "chunk")
+        .select_related("job__model__blob", "chunk", "gold__blob")
         .prefetch_related("chunk__items__image__blob")
         .order_by("pk")
     )
     now = datetime.now(UTC)
+    by_node: dict[str, list[messages.Assignment]] = defaultdict(list)
     for replica in replicas:
-        key = routes.node_queue_name(replica.node_id)
-        _publish(queues.ASSIGN, key, routes.TASK_ASSIGN, assignment(replica, now=now))
+        by_node[replica.node_id].append(assignment(replica, now=now))
+    for node_id, assignments in by_node.items():
+        key = routes.node_queue_name(node_id)
+        for text in _texts(assignments, node_id=node_id, now=now):
+            _publish_text(queues.ASSIGN, key, routes.TASK_ASSIGN, text)
+
+
+def _texts(
+    assignments: Sequence[messages.Assignment], *, node_id: str, now: datetime
+) -> Iterator[str]:
+    """Write assignments into as few messages as the limits allow, in order.
+
+    One alone is sent as itself. They are written once and joined: that is the costly part.
+    """
+    empty = messages.Assignments.model_construct(sent_at=now, node=node_id, assignments=[])
+    head = empty.model_dump_json().removesuffix("]}")
+    waiting: list[str] = []
+    size_bytes = 0
+    for each in assignments:
+        text = each.model_dump_json()
+        is_full = len(head) + size_bytes + len(text) + 3 > limits.MESSAGE_BYTES_MAX
+        if waiting and (is_full or len(waiting) == limits.BATCH_MAX):
+            yield _joined(head, waiting)
+            waiting, size_bytes = [], 0
+        waiting.append(text)
+        size_bytes += len(text) + 1
+    if waiting:
+        yield _joined(head, waiting)
+
+
+def _joined(head: str, texts: Sequence[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"{head}{','.join(texts)}]}}"
 
 
 def send_withdrawals(*, replica_ids: Sequence[int]) -> None:
@@ -145,10 +178,14 @@ def enforce_admission(*, node_id: str) -> None:
 def assignment(replica: Replica, *, now: datetime) -> messages.Assignment:
     """Build the message that starts `replica`; the same row always gives the same work.
 
-    URLs name this node as their audience and one digest each.
+    URLs name this node as their audience and one digest each. A gold picture stands among
+    the others like any of them.
     """
     expires_at = now + URL_LIFE
-    items = sorted(replica.chunk.items.all(), key=lambda item: item.position)
+    shown = [item.image.blob for item in _in_order(replica.chunk.items.all())]
+    if replica.gold is not None:
+        assert replica.gold_position is not None, "chosen together"
+        shown.insert(replica.gold_position, replica.gold.blob)
     return messages.Assignment(
         sent_at=now,
         assignment=str(replica.pk),
@@ -156,20 +193,22 @@ def assignment(replica: Replica, *, now: datetime) -> messages.Assignment:
         job=replica.job_id,
         nonce=replica.nonce,
         model=catalog.reference(replica.job.model, audience=replica.node_id, expires_at=expires_at),
-        score_floor=max(0.0, replica.job.score_threshold - SCORE_MARGIN),
+        score_floor=agreement.score_floor(replica.job.score_threshold),
         inputs=[
             messages.Input(
-                position=item.position,
-                digest=item.image.blob_id,
-                size_bytes=item.image.blob.size_bytes,
-                url=blobs.sign_url(
-                    digest=item.image.blob_id, audience=replica.node_id, expires_at=expires_at
-                ),
+                position=position,
+                digest=blob.pk,
+                size_bytes=blob.size_bytes,
+                url=blobs.sign_url(digest=blob.pk, audience=replica.node_id, expires_at=expires_at),
             )
-            for item in items
+            for position, blob in enumerate(shown)
         ],
         expires_at=now + ASSIGNMENT_LIFE,
     )
+
+
+def _in_order(items: Iterable[Item]) -> list[Item]:
+    return sorted(items, key=lambda item: item.position)
 
 
 def _connect() -> None:
@@ -182,7 +221,10 @@ def _connect() -> None:
 
 
 def _publish(exchange: Exchange, routing_key: str, task: str, message: messages.Message) -> None:
-    text = message.model_dump_json()
+    _publish_text(exchange, routing_key, task, message.model_dump_json())
+
+
+def _publish_text(exchange: Exchange, routing_key: str, task: str, text: str) -> None:
     app.send_task(
         task,
         args=[text, signatures.sign(text.encode(), key=identity.platform_key())],

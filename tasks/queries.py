@@ -56,7 +56,7 @@ class JobView:
     model_id: str
     model_name: str
     target_error: str
-    quorum: int
+    replicas_planned: int
     score_threshold: float
     mode: str
     metadata: Mapping[str, Any]
@@ -173,16 +173,16 @@ def job_view(job: Job) -> JobView:
         held_minor=money.held_minor,
         returned_minor=money.returned_minor,
         replicas=job.replicas.count(),
-        gold=0,
-        audits=0,
-        referee=0,
+        gold=job.gold_checks,
+        audits=job.audits,
+        referee=job.referee_runs,
         disagreements=job.disagreements,
         dataset_id=job.dataset_id,
         dataset_name=job.dataset.name,
         model_id=job.model_id,
         model_name=job.model.name,
         target_error=job.target_error,
-        quorum=job.quorum,
+        replicas_planned=job.replicas_planned,
         score_threshold=job.score_threshold,
         mode=job.mode,
         metadata=job.metadata,

@@ -3,84 +3,220 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection
 from django.db.models import F
-from django.db.models.functions import Greatest
 
-from tasks import dispatch, leases
-from tasks.models import Chunk, Job, Node, Replica
+from tasks import answers, dispatch, intake, leases
+from tasks.models import CatalogModel, Chunk, Item, Job, Node, Replica
 from tasks.models.jobs import ENDED_WITHOUT_ANSWER
 from tasks.reasons import ReplicaReason
-from workers.protocol import boxes, limits, messages
+from tasks.verification import smoke
+from workers.protocol import messages
 
 logger = logging.getLogger(__name__)
 
-#: A box may reach this far over the picture's edge, pixels: rounding, no more.
-EDGE_SLACK = 1.0
-#: Probabilities of 8-bit models sum to about 1.
-SUM_SLACK = 0.06
 _S = Replica.State
-
-
-class InvalidAnswer(Exception):
-    """The answer breaks the rules: positions, sizes, labels or boxes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SignedReport:
-    """A report whose sender is proven, with the bytes that prove it."""
+    """A report whose sender is proven, with the message that proves it.
+
+    Reports of one message carry the same `body` and `signature`.
+    """
 
     report: messages.Report
     body: str
     signature: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A replica that waits for its answer, as read under the lock of its chunk."""
+
+    replica_id: int
+    chunk_id: int
+    job_id: str
+    node_id: str
+    nonce: str
+    was_lost: bool
+    model_id: str
+    question: answers.Question
+    gold_position: int | None
+
+
 def accept(signed_reports: Sequence[SignedReport], *, now: datetime) -> list[int]:
     """Take reports; return the ids of the chunks in which there is something to decide.
 
     A report that changes nothing (unknown, another node's, a wrong nonce, doubled, too
-    late) is logged and left out. Runs inside the caller's transaction. Locks in the order
-    all of `tasks` keeps, so that no two transactions wait for each other: nodes, chunks,
-    replicas, jobs.
+    late) is logged and left out. Runs inside the caller's transaction; as many queries for
+    many reports as for one, but for lost leases and work given up, which are rare. Locks in
+    the order all of `tasks` keeps, so that no two transactions wait for each other: nodes,
+    chunks, replicas, jobs.
     """
     assert connection.in_atomic_block
-    senders = {signed.report.node for signed in signed_reports}
-    for node_id in sorted(senders):
-        Node.objects.filter(pk=node_id).update(last_seen_at=now)
+    if not signed_reports:
+        return []
+    _note_senders({signed.report.node for signed in signed_reports}, now=now)
     named = leases.replica_ids([signed.report.assignment for signed in signed_reports])
+    of_replicas = Replica.objects.filter(pk__in=named).values("chunk")
     list(
-        Chunk.objects.select_for_update(of=("self",))
-        .filter(pk__in=Replica.objects.filter(pk__in=named).values("chunk"))
+        Chunk.objects.select_for_update(of=("self",), no_key=True)
+        .filter(pk__in=of_replicas)
         .order_by("pk")
+        .values_list("pk", flat=True)
     )
     # Read under the locks: a lease lost a moment ago must be seen as lost.
-    found = [(signed, _responsible(signed.report)) for signed in signed_reports]
-    taken = [
-        replica
-        for signed, replica in found
-        if replica is not None and _take(replica, signed, now=now)
-    ]
-    for job_id in sorted({replica.job_id for replica in taken}):
-        Job.objects.filter(pk=job_id).update(version=F("version") + 1)
-    return sorted({replica.chunk_id for replica in taken})
+    asked = _read_asked(named)
+    usual, unusual = _split(signed_reports, asked)
+    entries = [_entry(signed, asked[int(signed.report.assignment)]) for signed in usual]
+    stored = set(intake.store(entries, now=now))
+    for signed in unusual:
+        stored |= _take_alone(signed, now=now)
+    taken = [asked[replica_id] for replica_id in stored]
+    _raise_versions({each.job_id for each in taken})
+    return sorted({each.chunk_id for each in taken})
 
 
-def _take(replica: Replica, signed: SignedReport, *, now: datetime) -> bool:
-    """Store, refuse or give up; False when another transaction was first."""
-    if signed.report.status != "done":
-        return _give_up(replica, signed.report, now=now)
-    if replica.state == _S.LOST and not _makes_way(replica, now=now):
-        return False
+def _note_senders(node_ids: set[str], *, now: datetime) -> None:
+    heard = Node.objects.select_for_update(no_key=True).filter(pk__in=node_ids).order_by("pk")
+    Node.objects.filter(pk__in=list(heard.values_list("pk", flat=True))).update(last_seen_at=now)
+
+
+def _raise_versions(job_ids: set[str]) -> None:
+    changed = Job.objects.select_for_update(no_key=True).filter(pk__in=job_ids).order_by("pk")
+    Job.objects.filter(pk__in=list(changed.values_list("pk", flat=True))).update(
+        version=F("version") + 1
+    )
+
+
+def _read_asked(replica_ids: Sequence[int]) -> dict[int, _Asked]:
+    """Read the replicas that may still be answered, by id. Three queries.
+
+    A lost lease's late answer counts while its chunk is undecided: the work was done.
+    """
+    rows = list(
+        Replica.objects.filter(
+            pk__in=replica_ids, state__in=[_S.LEASED, _S.LOST], chunk__state__in=intake.UNDECIDED
+        ).values_list(
+            "pk", "chunk_id", "job_id", "node_id", "nonce", "state",
+            "job__model_id", "job__kind", "gold_position", "gold__width", "gold__height",
+        )
+    )  # fmt: skip
+    models = {
+        model_id: (digest, frozenset(int(text) for text in labels))
+        for model_id, digest, labels in CatalogModel.objects.filter(
+            pk__in={row[6] for row in rows}
+        ).values_list("pk", "blob_id", "labels")
+    }
+    sizes = _picture_sizes({row[1] for row in rows})
+    asked = {}
+    for pk, chunk_id, job_id, node_id, nonce, state, model_id, kind, place, width, height in rows:
+        shown = list(sizes[chunk_id])
+        if place is not None:
+            shown.insert(place, (width, height))
+        digest, class_ids = models[model_id]
+        asked[pk] = _Asked(
+            replica_id=pk,
+            chunk_id=chunk_id,
+            job_id=job_id,
+            node_id=node_id,
+            nonce=nonce,
+            was_lost=state == _S.LOST,
+            model_id=model_id,
+            question=answers.Question(
+                model_digest=digest, kind=kind, class_ids=class_ids, sizes=shown
+            ),
+            gold_position=place,
+        )
+    return asked
+
+
+def _picture_sizes(chunk_ids: set[int]) -> dict[int, list[tuple[int, int]]]:
+    sizes: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    items = Item.objects.filter(chunk__in=chunk_ids).order_by("chunk", "position")
+    for chunk_id, width, height in items.values_list("chunk", "image__width", "image__height"):
+        sizes[chunk_id].append((width, height))
+    return sizes
+
+
+def _split(
+    signed_reports: Sequence[SignedReport], asked: dict[int, _Asked]
+) -> tuple[list[SignedReport], list[SignedReport]]:
+    """Leave out what answers nothing; part the usual reports from the rest, in order.
+
+    Usual: an answer within its lease, and nothing else in the batch about its chunk.
+    """
+    found: list[tuple[SignedReport, _Asked]] = []
+    for signed in signed_reports:
+        answered = _responsible(signed.report, asked)
+        if answered is None:
+            logger.warning("report for nobody's lease", extra={"node_id": signed.report.node})
+        else:
+            found.append((signed, answered))
+    seen = Counter(each.replica_id for _, each in found)
+    special = {
+        each.chunk_id
+        for signed, each in found
+        if each.was_lost or signed.report.status != "done" or seen[each.replica_id] > 1
+    }
+    usual = [signed for signed, each in found if each.chunk_id not in special]
+    return usual, [signed for signed, each in found if each.chunk_id in special]
+
+
+def _responsible(report: messages.Report, asked: dict[int, _Asked]) -> _Asked | None:
+    """Find the replica the report answers: this node's, with this nonce, still open."""
+    for replica_id in leases.replica_ids([report.assignment]):
+        found = asked.get(replica_id)
+        if found is not None and (found.node_id, found.nonce) == (report.node, report.nonce):
+            return found
+    return None
+
+
+def _entry(signed: SignedReport, asked: _Asked) -> intake.Entry:
+    report = signed.report
+    answer: answers.Found | None = None
+    gold_answer = None
     try:
-        answer = check(signed.report, replica)
-    except InvalidAnswer as exc:
-        logger.warning("invalid answer: %s", exc, extra={"replica_id": replica.pk})
-        return _refuse(replica, signed, now=now)
-    return _store(replica, signed, answer, now=now)
+        answer = answers.check(report, asked.question)
+    except answers.InvalidAnswer as exc:
+        logger.warning("invalid answer: %s", exc, extra={"replica_id": asked.replica_id})
+    if answer is not None and asked.gold_position is not None:
+        gold_answer = answer.pop(asked.gold_position)
+    return intake.Entry(
+        replica_id=asked.replica_id,
+        chunk_id=asked.chunk_id,
+        was_lost=asked.was_lost,
+        node_id=asked.node_id,
+        model_id=asked.model_id,
+        answer=answer,
+        gold_answer=gold_answer,
+        reason="" if answer is not None else ReplicaReason.INVALID_ANSWER,
+        compute_ms=report.compute_ms,
+        numeric_class=report.numeric_class,
+        proof=intake.Proof(node_id=report.node, body=signed.body, signature=signed.signature),
+    )
+
+
+def _take_alone(signed: SignedReport, *, now: datetime) -> set[int]:
+    """Take one report of a chunk about which the batch says more; return its replica's id.
+
+    Its place in the batch matters, so everything is read again.
+    """
+    asked = _responsible(signed.report, _read_asked(leases.replica_ids([signed.report.assignment])))
+    if asked is None:
+        return set()
+    replica = Replica.objects.get(pk=asked.replica_id)
+    if signed.report.status != "done":
+        return {replica.pk} if _give_up(replica, signed.report, now=now) else set()
+    if asked.was_lost and not _makes_way(replica, now=now):
+        return set()
+    return set(intake.store([_entry(signed, asked)], now=now))
 
 
 def _makes_way(replica: Replica, *, now: datetime) -> bool:
@@ -103,126 +239,12 @@ def _makes_way(replica: Replica, *, now: datetime) -> bool:
     return ended
 
 
-def check(
-    report: messages.Report, replica: Replica
-) -> list[list[messages.Detection]] | list[list[messages.Classified]]:
-    """Return the answers by position after checking them against the assignment.
-
-    Raises:
-        InvalidAnswer: a position is missing, doubled or unknown; a size differs from the
-            picture's; a class is not the model's; a box lies outside; likelihoods are out
-            of order; or it answers another kind of question.
-    """
-    if report.model_digest != replica.job.model.blob_id:
-        raise InvalidAnswer("another model")
-    items = {item.position: item for item in replica.chunk.items.select_related("image")}
-    if sorted(answer.position for answer in report.answers) != sorted(items):
-        raise InvalidAnswer("positions differ from the assignment's")
-    for answer in report.answers:
-        image = items[answer.position].image
-        if (answer.width, answer.height) != (image.width, image.height):
-            raise InvalidAnswer("the picture's size differs")
-    class_ids = {int(text) for text in replica.job.model.labels}
-    in_order = sorted(report.answers, key=lambda answer: answer.position)
-    if replica.job.kind == Job.Kind.CLASSIFY:
-        return [_classes(answer, class_ids) for answer in in_order]
-    return [_detections(answer, class_ids) for answer in in_order]
-
-
-def _detections(answer: messages.Answer, class_ids: set[int]) -> list[messages.Detection]:
-    if answer.classes:
-        raise InvalidAnswer("classes where boxes are asked for")
-    for detection in answer.detections:
-        _check_detection(detection, class_ids, answer.width, answer.height)
-    return list(answer.detections)
-
-
-def _classes(answer: messages.Answer, class_ids: set[int]) -> list[messages.Classified]:
-    if answer.detections:
-        raise InvalidAnswer("boxes where classes are asked for")
-    found = answer.classes
-    numbers = [number for number, _ in found]
-    if len(found) != min(limits.CLASSES_MAX, len(class_ids)):
-        raise InvalidAnswer("too few classes")
-    if len(set(numbers)) < len(numbers) or not class_ids.issuperset(numbers):
-        raise InvalidAnswer("unknown class")
-    scores = [score for _, score in found]
-    if scores != sorted(scores, reverse=True) or sum(scores) > 1 + SUM_SLACK:
-        raise InvalidAnswer("no likelihoods, highest first")
-    return list(found)
-
-
-def _check_detection(
-    detection: messages.Detection, class_ids: set[int], width: int, height: int
-) -> None:
-    if detection[0] not in class_ids:
-        raise InvalidAnswer("unknown class")
-    if not boxes.is_inside(detection[2:], width=width, height=height, slack=EDGE_SLACK):
-        raise InvalidAnswer("a box outside the picture")
-
-
-def _responsible(report: messages.Report) -> Replica | None:
-    """Find the replica the report answers: this node's, with this nonce, still open.
-
-    A lost lease's late answer counts while its chunk is undecided: the work was done.
-    """
-    replica = (
-        Replica.objects.select_related("job__model", "chunk")
-        .filter(
-            pk__in=leases.replica_ids([report.assignment]),
-            node_id=report.node,
-            nonce=report.nonce,
-            state__in=[_S.LEASED, _S.LOST],
-            chunk__state=Chunk.State.OPEN,
-        )
-        .first()
-    )
-    if replica is None:
-        logger.warning("report for nobody's lease", extra={"node_id": report.node})
-    return replica
-
-
 def _give_up(replica: Replica, report: messages.Report, *, now: datetime) -> bool:
     is_handed_back = report.status == "handed_back"
     reason = ReplicaReason.HANDED_BACK if is_handed_back else ReplicaReason.NODE_ERROR
-    return leases.end(replica=replica, state=_S.FAILED, reason=reason, now=now)
-
-
-def _store(
-    replica: Replica,
-    signed: SignedReport,
-    answer: Sequence[Sequence[messages.Detection]] | Sequence[Sequence[messages.Classified]],
-    *,
-    now: datetime,
-) -> bool:
-    stored = Replica.objects.filter(
-        pk=replica.pk, state=replica.state, chunk__state=Chunk.State.OPEN
-    ).update(
-        state=_S.REPORTED,
-        reason="",
-        answer=[[list(found) for found in picture] for picture in answer],
-        compute_ms=signed.report.compute_ms,
-        **_evidence(signed, now=now),
-    )
-    if stored and replica.state == _S.LOST:
-        Chunk.objects.filter(pk=replica.chunk_id).update(
-            granted=F("granted") + 1, wanted=Greatest(F("wanted"), F("granted") + 1)
-        )
-    return stored == 1
-
-
-def _refuse(replica: Replica, signed: SignedReport, *, now: datetime) -> bool:
-    refused = Replica.objects.filter(
-        pk=replica.pk, state=replica.state, chunk__state=Chunk.State.OPEN
-    ).update(state=_S.REJECTED, reason=ReplicaReason.INVALID_ANSWER, **_evidence(signed, now=now))
-    if refused and replica.state == _S.LEASED:
-        Chunk.objects.filter(pk=replica.chunk_id).update(granted=F("granted") - 1)
-    return refused == 1
-
-
-def _evidence(signed: SignedReport, *, now: datetime) -> dict[str, object]:
-    return {
-        "reported_at": now,
-        "report_body": signed.body,
-        "report_signature": signed.signature,
-    }
+    ended = leases.end(replica=replica, state=_S.FAILED, reason=reason, now=now)
+    if ended:
+        Replica.objects.filter(pk=replica.pk).update(error_code=report.reason)
+        if not is_handed_back:
+            smoke.break_circuit(job_id=replica.job_id, now=now)
+    return ended

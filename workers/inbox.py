@@ -25,7 +25,7 @@ MESSAGES: Mapping[str, Callable[[bytes], Event]] = {
     routes.TASK_ANNOUNCE: lambda body: events.Announced(
         messages.Announcement.model_validate_json(body)
     ),
-    routes.TASK_ASSIGN: lambda body: events.Assigned(messages.Assignment.model_validate_json(body)),
+    routes.TASK_ASSIGN: lambda body: _assigned(messages.read_assignments(body)),
     routes.TASK_WITHDRAW: lambda body: events.Withdrawn(
         messages.Withdrawal.model_validate_json(body)
     ),
@@ -59,7 +59,7 @@ def sent_at(event: events.Event) -> datetime | None:
         case events.Announced():
             return event.announcement.sent_at
         case events.Assigned():
-            return event.assignment.sent_at
+            return max(each.sent_at for each in event.assignments)
         case events.Withdrawn():
             return event.withdrawal.sent_at
         case events.SettingsReceived():
@@ -68,6 +68,12 @@ def sent_at(event: events.Event) -> datetime | None:
             return event.receipt.sent_at
         case _:
             return None
+
+
+def _assigned(message: messages.Assignment | messages.Assignments) -> events.Assigned:
+    if isinstance(message, messages.Assignments):
+        return events.Assigned(tuple(message.assignments))
+    return events.Assigned((message,))
 
 
 def _body(text: object) -> bytes:

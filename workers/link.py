@@ -2,6 +2,8 @@
 
 One thread owns one connection, so an ack never waits behind computing and a broken broker
 never stops a slot. Acks go first; of several waiting heartbeats only the newest goes.
+Reports that have come together while another message was on its way share one message; no
+report waits for others.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +24,7 @@ from kombu import Connection, Exchange
 from kombu.exceptions import ChannelError, OperationalError
 from kombu.exceptions import ConnectionError as BrokerAway
 
-from workers import config
+from workers import bundles, config
 from workers.config import BrokerLogin
 from workers.outbox import Outbox
 from workers.protocol import filebroker, limits, messages, routes, signatures, tls
@@ -169,12 +171,12 @@ class Link:
     def _run(self) -> None:
         while not self._is_closing:
             self._resend_when_due()
-            letter = self._next(BROKER_HEARTBEAT_SECONDS / 4)
+            letters = self._next(BROKER_HEARTBEAT_SECONDS / 4)
             try:
-                if letter is None:
-                    self._keep_open()
+                if letters:
+                    self._deliver(letters)
                 else:
-                    self._deliver(letter)
+                    self._keep_open()
             except Exception:  # an entry point: a fault of ours must not silence the node
                 logger.exception("publishing failed")
                 self._disconnect()
@@ -182,32 +184,53 @@ class Link:
                 self._done()
         self._disconnect()
 
-    def _next(self, seconds_max: float) -> Letter | None:
+    def _next(self, seconds_max: float) -> list[Letter]:
+        """Wait for something to send; with a report go all others that wait, up to a limit."""
         with self._changed:
             self._changed.wait_for(
                 lambda: bool(self._letters) or self._is_closing, timeout=seconds_max
             )
             if not self._letters or self._is_closing:
-                return None
+                return []
             self._is_delivering = True
-            return self._letters.popleft()
+            first = self._letters.popleft()
+            if first.kind != "report":
+                return [first]
+            others = [letter for letter in self._letters if letter.kind == "report"]
+            together = [first, *others[: limits.BATCH_MAX - 1]]
+            gone = {id(letter) for letter in together}
+            self._letters = deque(each for each in self._letters if id(each) not in gone)
+            return together
 
     def _done(self) -> None:
         with self._changed:
             self._is_delivering = False
             self._changed.notify_all()
 
-    def _deliver(self, letter: Letter) -> None:
-        body = letter.body if letter.path is None else self._outbox.read(letter.path)
-        if body is None:
+    def _deliver(self, letters: Sequence[Letter]) -> None:
+        found = [(letter, self._body(letter)) for letter in letters]
+        there = [(letter, body) for letter, body in found if body is not None]
+        if letters[0].kind != "report":
+            for letter, body in there:
+                self._send([letter], body)
             return
+        bodies = [body for _, body in there]
+        for bundle in bundles.pack(bodies, node_id=self._node_id, now=self._clock()):
+            self._send([there[index][0] for index in bundle.members], bundle.body)
+
+    def _body(self, letter: Letter) -> bytes | None:
+        return letter.body if letter.path is None else self._outbox.read(letter.path)
+
+    def _send(self, letters: Sequence[Letter], body: bytes) -> None:
+        """Publish one message, again after pauses; at last give it up."""
+        kind = letters[0].kind
         for pause_seconds in (*BACKOFF_SECONDS, None):
             try:
-                self._publish(letter.kind, body)
+                self._publish(kind, body)
             except ERRORS as exc:
-                self._note_trouble(letter, exc)
+                self._note_trouble(kind, exc)
             else:
-                self._note_contact(letter)
+                self._note_contact(letters)
                 return
             if pause_seconds is None or self._wait_closing(pause_seconds):
                 return
@@ -234,22 +257,20 @@ class Link:
             confirm_timeout=CONFIRM_SECONDS_MAX,
         )
 
-    def _note_contact(self, letter: Letter) -> None:
+    def _note_contact(self, letters: Sequence[Letter]) -> None:
         if self.trouble:
             logger.info("the platform can be reached again")
         self.contact_at = self._clock()
         self.trouble = ""
-        if letter.path is not None:
-            with self._changed:
-                pause, _ = self._again.get(letter.path, (float(RECEIPT_SECONDS), 0.0))
+        with self._changed:
+            for path in [letter.path for letter in letters if letter.path is not None]:
+                pause, _ = self._again.get(path, (float(RECEIPT_SECONDS), 0.0))
                 following = min(2 * pause, RECEIPT_SECONDS_MAX)
-                self._again[letter.path] = (following, time.monotonic() + pause)
+                self._again[path] = (following, time.monotonic() + pause)
 
-    def _note_trouble(self, letter: Letter, exc: Exception) -> None:
+    def _note_trouble(self, kind: str, exc: Exception) -> None:
         self.trouble = f"{type(exc).__name__}: {exc}"[:200]
-        logger.warning(
-            "the broker did not take a message: %s", self.trouble, extra={"kind": letter.kind}
-        )
+        logger.warning("the broker did not take a message: %s", self.trouble, extra={"kind": kind})
         self._disconnect()
 
     def _keep_open(self) -> None:

@@ -57,6 +57,7 @@ EXPLANATIONS = {
     "too_many_models": "You hold as many models as is allowed.",
     "unavailable": "A part of the platform is away. Nothing was changed; try again soon.",
     "unknown_country": "The country is not an ISO 3166 code.",
+    "unknown_chunk": "The job has no chunk of that number.",
     "unknown_dataset": "There is no such data set, or it is not yours.",
     "unknown_field": "The body holds a field that this call does not know.",
     "unknown_model": "There is no such model for this kind of job.",

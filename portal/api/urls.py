@@ -14,6 +14,7 @@ from portal.api import (
     models,
     nodes,
     quotes,
+    receipts,
     results,
     wallet,
 )
@@ -36,6 +37,7 @@ urlpatterns = [
     path("jobs/<str:job_id>/events/", jobs.JobEvents.as_view()),
     path("jobs/<str:job_id>/acks/", jobs.JobAcks.as_view()),
     path("jobs/<str:job_id>/results/", results.JobResults.as_view()),
+    path("jobs/<str:job_id>/receipt/", receipts.JobReceipt.as_view()),
     path("nodes/", nodes.Nodes.as_view()),
     path("nodes/enrollments/", nodes.Enrollments.as_view()),
     path("nodes/<str:node_id>/", nodes.OneNode.as_view()),

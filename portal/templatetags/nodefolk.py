@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from datetime import UTC, datetime
 from typing import Any
@@ -102,6 +103,16 @@ def size(count_bytes: int) -> str:
             return f"{value:.0f} {unit}"
         value /= 1024
     return f"{value:.1f} TB"
+
+
+@register.filter
+def share(rate: float) -> str:
+    """Write a rate 0..1 in per cent with the digits that matter: `0.1 %`, `0.012 %`."""
+    if rate == 0:
+        return "0 %"
+    digits = max(0, 1 - math.floor(math.log10(rate * 100)))
+    text = f"{rate * 100:.{min(digits, 6)}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text) + " %"
 
 
 @register.filter

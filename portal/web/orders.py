@@ -20,7 +20,7 @@ from portal.web.requests import PageRequest
 from tasks import jobs
 from tasks.errors import Refused
 from tasks.models import CatalogModel
-from tasks.verification import policy
+from tasks.verification import acceptance
 
 #: Data sets offered in the list; older ones are reached from their own page.
 DATASETS_SHOWN = 200
@@ -171,7 +171,7 @@ def _page(
             value=value,
             name=name,
             promise=promise,
-            nodes=policy.planned_replicas(target_error=value, mode="normal"),
+            nodes=acceptance.planned_replicas(target_error=value, mode="normal"),
         )
         for value, (name, promise) in forms.QUALITIES.items()
     ]

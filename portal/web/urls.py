@@ -32,6 +32,7 @@ urlpatterns = [
     path("jobs/<str:job_id>/resume/", jobs.resume, name="job-resume"),
     path("jobs/<str:job_id>/cancel/", jobs.cancel, name="job-cancel"),
     path("jobs/<str:job_id>/results.<str:form>", jobs.download, name="job-results"),
+    path("jobs/<str:job_id>/receipt.json", jobs.receipt, name="job-receipt"),
     path("jobs/<str:job_id>/pictures/", pictures.index, name="picture-list"),
     path("jobs/<str:job_id>/pictures/<str:item_id>/", pictures.show, name="picture"),
     path("jobs/<str:job_id>/pictures/<str:item_id>/image", pictures.image, name="picture-image"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks.models.artifacts import Blob, CatalogModel, Dataset, Image
+from tasks.models.evidence import SignedReport
 from tasks.models.jobs import Ack, Chunk, Item, Job, JobEvent, Replica
 from tasks.models.nodes import EnrollmentToken, Node, PlatformKeyChange
 from tasks.models.trust import Apart, Appeal, Credibility, GoldItem, Strike
@@ -25,5 +26,6 @@ __all__ = [
     "Node",
     "PlatformKeyChange",
     "Replica",
+    "SignedReport",
     "Strike",
 ]

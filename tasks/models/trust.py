@@ -106,6 +106,10 @@ class Strike(models.Model):
     cause = models.CharField(max_length=10, choices=Cause.choices)
     created_at = models.DateTimeField()
     enforced_at = models.DateTimeField(null=True)
+    #: Checks its node lost by it; given back when an appeal is upheld.
+    lost_tenths = models.PositiveIntegerField(default=0)
+    #: It counted towards quarantine and ban: the answer was given after the strike before.
+    is_counted = models.BooleanField(default=False)
     overturned_at = models.DateTimeField(null=True)
 
     class Meta:

@@ -36,6 +36,8 @@ class Puppet:
     key: Ed25519PrivateKey
     login: dict[str, Any]
     _inbox: queue.Queue[tuple[str, str]] = field(default_factory=queue.Queue)
+    #: Assignments that came with the one last taken.
+    _waiting: list[str] = field(default_factory=list)
 
     @classmethod
     def enroll(cls, *, url: str, token: str) -> Puppet:
@@ -93,6 +95,13 @@ class Puppet:
         self.publish(kind, body)
         return body
 
+    def send_together(self, *reports: messages.Report) -> bytes:
+        """Publish several reports under one signature."""
+        together = messages.Reports(
+            sent_at=datetime.now(UTC), node=self.node_id, reports=list(reports)
+        )
+        return self.send("report", together)
+
     def beat(self, *running: str, slots: int = 1, reason: str = "") -> None:
         """Send a sign of life that names these assignments."""
         message = messages.Heartbeat(
@@ -120,7 +129,11 @@ class Puppet:
         """Wait for the next message of this type in the node's queue; skip others."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            text = self._read(deadline)
+            text = self._waiting.pop(0) if self._waiting else self._read(deadline)
+            if '"kind":"assignments"' in text:
+                several = messages.Assignments.model_validate_json(text)
+                self._waiting += [each.model_dump_json() for each in several.assignments]
+                continue
             if f'"kind":"{model.model_fields["kind"].default}"' in text:
                 return model.model_validate_json(text)
         raise AssertionError(f"no {model.__name__} within {seconds} s")

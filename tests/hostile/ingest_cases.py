@@ -177,6 +177,19 @@ def _as_the_victim(s: Scene) -> None:
     s.attacker.publish("report", body)
 
 
+def _bundle(s: Scene, *bodies: bytes, **changes: Any) -> bytes:
+    """Put reports into one message, unchecked as only an attacker's program would."""
+    fields = {"v": 1, "sent_at": datetime.now(UTC).isoformat(), "kind": "reports"}
+    reports = [json.loads(body) for body in bodies]
+    return json.dumps(
+        {**fields, "node": s.attacker.node_id, "reports": reports, **changes}
+    ).encode()
+
+
+def _victims_report(s: Scene) -> bytes:
+    return s.victim.report(s.theirs).model_dump_json().encode()
+
+
 def _reply_to(s: Scene) -> str:
     """Ask for answers to `amq.rabbitmq.reply-to`; none may come."""
     got: list[Any] = []
@@ -268,6 +281,13 @@ CASES = [
     _case("report an assignment that is not there", ONCE, _send(_unknown), "no effect"),
     _case("report the victim's assignment", ONCE, _foreign_work, "no effect"),
     _case("send the victim's report under one's own name", SENDER, _as_the_victim, "node_mismatch"),
+    _case("hide the victim's report among one's own", SENDER, _send(lambda s: _bundle(s, _unknown(s), _victims_report(s))), "invalid"),
+    _case("send a bundle in the victim's name", SENDER, _send(lambda s: _bundle(s, _victims_report(s), node=s.victim.node_id)), "node_mismatch"),
+    _case("send the paid report again in a bundle, twice", ONCE, _send(lambda s: _bundle(s, s.my_report, s.my_report)), "no effect"),
+    _case("report the victim's assignment in a bundle", ONCE, _send(lambda s: _bundle(s, s.my_report, s.attacker.report(s.theirs).model_dump_json().encode())), "no effect"),
+    _case("nest a bundle in a bundle", STRICT, _send(lambda s: _bundle(s, _bundle(s, s.my_report))), "invalid"),
+    _case("send 51 reports in one message", STRICT, _send(lambda s: _bundle(s, *[_unknown(s)] * 51)), "invalid"),
+    _case("send an empty bundle", STRICT, _send(_bundle), "invalid"),
     _case("send an old heartbeat again", ONCE, _replayed_beat, "no effect"),
     _case("acknowledge a job that is over", ONCE, _ack(lambda s: s.mine.job), "no effect"),
     _case("acknowledge a job that is not there", ONCE, _ack(lambda s: "job_0"), "no effect"),

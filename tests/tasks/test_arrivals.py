@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tasks import arrivals, floods
-from tasks.models import Ack, Job, Node, Replica
+from tasks.models import Ack, Job, Node, Replica, SignedReport
 from tests import factories
 from tests.tasks import work
 from workers.protocol import limits, messages, routes, signatures
@@ -113,10 +113,10 @@ def test_good_messages_of_all_kinds_are_taken_in_one_batch(client_user, senders,
 
     assert (outcome.taken, outcome.dropped, outcome.assigned) == (6, Counter(), 2)
     running.refresh_from_db()
-    assert (running.state, running.items_final) == ("finished", 1)
+    assert (running.state, running.items_provisional) == ("finished", 1)
     assert Ack.objects.filter(job=waiting).count() == 2
     kept = Replica.objects.filter(job=running).first()
-    assert messages.Report.model_validate_json(kept.report_body).assignment == str(kept.pk)
+    assert messages.Report.model_validate_json(kept.signed_report.body).assignment == str(kept.pk)
     assert work.unsound() == []
 
 
@@ -125,8 +125,59 @@ def test_the_stored_evidence_proves_who_signed_it(sender, replica, report):
 
     replica.refresh_from_db()
     signatures.verify(
-        replica.report_body.encode(), replica.report_signature, public_key=sender.node.public_key
+        replica.signed_report.body.encode(),
+        replica.signed_report.signature,
+        public_key=sender.node.public_key,
     )
+
+
+def together(*reports) -> messages.Reports:
+    return messages.Reports(sent_at=LATER, node=reports[0].node, reports=list(reports))
+
+
+def test_a_message_of_several_reports_is_one_piece_of_evidence(client_user, senders):
+    Node.objects.update(slots=2)
+    jobs = [work.start(client_user, [sender.node for sender in senders]) for _ in range(2)]
+    mine = [job.replicas.get(node=senders[0].node) for job in jobs]
+    body = together(*[work.report_of(replica) for replica in mine])
+
+    outcome = arrivals.take([senders[0].arrival("report", body)], now=LATER)
+
+    assert (outcome.taken, outcome.dropped) == (1, Counter())
+    kept = SignedReport.objects.get()
+    assert list(kept.replicas.order_by("pk")) == mine
+    assert {replica.state for replica in kept.replicas.all()} == {"reported"}
+    signatures.verify(kept.body.encode(), kept.signature, public_key=senders[0].node.public_key)
+
+
+def test_in_one_message_the_foreign_and_the_doubled_change_nothing(job, senders, sender, replica):
+    theirs = job.replicas.get(node=senders[1].node)
+    good = work.report_of(replica)
+    body = together(
+        work.report_of(theirs, node=sender.node.pk),
+        good,
+        work.report_of(replica, work.ELSEWHERE),
+        work.report_of(replica, nonce="0" * 32),
+        work.report_of(replica, assignment="999999"),
+    )
+
+    arrivals.take([sender.arrival("report", body)], now=LATER)
+
+    assert list(job.replicas.order_by("pk").values_list("state", flat=True)) == [
+        "reported",
+        "leased",
+    ]
+    replica.refresh_from_db()
+    assert replica.answer == [[[*work.FOUND]]]
+
+
+def test_a_message_of_several_with_anothers_report_is_dropped_whole(job, senders, sender, report):
+    theirs = work.report_of(job.replicas.get(node=senders[1].node)).model_dump(mode="json")
+    fields = {"v": 1, "sent_at": LATER.isoformat(), "kind": "reports", "node": sender.node.pk}
+
+    assert_dropped("invalid", sender.arrival("report", {**fields, "reports": [report, theirs]}))
+    fields["node"] = senders[1].node.pk
+    assert_dropped("node_mismatch", sender.arrival("report", {**fields, "reports": [theirs]}))
 
 
 def test_a_bad_message_does_not_spoil_the_batch(sender, replica, report):

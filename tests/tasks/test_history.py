@@ -28,7 +28,7 @@ from payments import queries as money
 from payments.models import Transfer
 from tasks import invariants, jobs, leases, nodes, reports, scheduling, sweeps
 from tasks.models import Chunk, Item, Job, Node, Replica
-from tasks.verification import policy
+from tasks.verification import acceptance
 from tests import factories
 from tests.tasks import work
 from workers.protocol import messages
@@ -199,7 +199,7 @@ class History(RuleBasedStateMachine):
         """Let everything that may still happen happen: nodes answer, sweeps run."""
         if self.state() == Job.State.PAUSED:
             jobs.resume(job_id=self.job.pk, now=self.now)
-        for _ in range(2 * policy.ATTEMPTS_MAX):
+        for _ in range(2 * acceptance.ATTEMPTS_MAX):
             if self.state() in ENDED:
                 return
             self.wait(3)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tasks import blobs, broker, identity, jobs, outgoing
-from tasks.models import Job, Replica
+from tasks.models import Job, Node, Replica
 from tests import factories
 from tests.tasks import work
 from workers import config
@@ -127,6 +127,35 @@ def test_an_assignment_goes_to_its_node_alone(job, replica, inbox):
     assert [(task, message.assignment) for task, message in sent] == [
         (routes.TASK_ASSIGN, str(row.pk)) for row in mine
     ]
+
+
+def test_several_assignments_of_one_node_share_a_message(client_user, job, replica, inbox):
+    Node.objects.update(slots=3)
+    work.start(client_user, [replica.node])
+    mine = list(replica.node.replicas.order_by("pk"))
+    assert len(mine) == 3
+
+    outgoing.send_assignments(replica_ids=[row.pk for row in mine])
+
+    ((task, text),) = inbox()
+    several = messages.read_assignments(text.encode())
+    assert (task, several.node) == (routes.TASK_ASSIGN, replica.node_id)
+    assert [each.assignment for each in several.assignments] == [str(row.pk) for row in mine]
+
+
+def test_assignments_that_do_not_fit_go_in_several_messages(
+    client_user, job, replica, inbox, monkeypatch
+):
+    Node.objects.update(slots=3)
+    other = work.start(client_user, [replica.node])
+    second = other.replicas.filter(node=replica.node).first()
+    one = outgoing.assignment(replica, now=work.NOW).model_dump_json()
+    monkeypatch.setattr("workers.protocol.limits.MESSAGE_BYTES_MAX", len(one) + 200)
+
+    outgoing.send_assignments(replica_ids=[replica.pk, second.pk])
+
+    read = [messages.read_assignments(text.encode()) for _, text in inbox()]
+    assert [each.assignment for each in read] == [str(replica.pk), str(second.pk)]
 
 
 def test_what_is_no_longer_leased_is_not_assigned(job, replica, inbox, now):

@@ -52,8 +52,8 @@ def test_an_answer_is_kept_with_its_evidence(job, replica, now):
     assert decision.action == "wait"
     assert (replica.state, replica.reason, replica.compute_ms) == ("reported", "", 120)
     assert replica.answer == [[[*work.FOUND]]]
-    assert (replica.reported_at, replica.report_signature) == (now + SECOND, "s" * 88)
-    assert messages.Report.model_validate_json(replica.report_body) == report
+    assert (replica.reported_at, replica.signed_report.signature) == (now + SECOND, "s" * 88)
+    assert messages.Report.model_validate_json(replica.signed_report.body) == report
     assert job.chunks.get().granted == 2
     assert Node.objects.get(pk=replica.node_id).last_seen_at == now + SECOND
     assert work.unsound() == []
@@ -133,7 +133,7 @@ def test_an_answer_that_breaks_the_rules_is_refused_and_its_place_is_free(job, r
     assert decision.action == "more"
     assert (replica.state, replica.reason) == ("rejected", "invalid_answer")
     assert replica.answer is None
-    assert replica.report_body != ""
+    assert replica.signed_report.body != ""
     assert job.chunks.get().granted == 1
     assert money.rewards([str(replica.pk)]) == {}
     assert work.unsound() == []
@@ -232,10 +232,24 @@ def test_a_late_failure_changes_nothing(replica, now, status):
     assert work.everything() == before
 
 
-def test_an_answer_after_the_decision_changes_nothing(job, replica, now):
+def test_a_late_answer_is_taken_and_paid_until_the_chunk_is_final(job, replica, now):
     lose(replica, now)
     scheduling.assign_ready(now=now)
     work.take(*map(work.report_of, work.leased(job)))
+
+    (decision,) = work.take(work.report_of(replica))
+
+    replica.refresh_from_db()
+    assert (decision.action, replica.state) == ("accept", "accepted")
+    assert work.unsound() == []
+
+
+def test_an_answer_after_the_end_changes_nothing(job, replica, now):
+    lose(replica, now)
+    scheduling.assign_ready(now=now)
+    work.take(*map(work.report_of, work.leased(job)))
+    finality.settle(now=now + timedelta(days=8))
+    assert job.chunks.get().state == "final"
     before = work.everything()
 
     assert work.take(work.report_of(replica)) == []
@@ -259,4 +273,4 @@ def test_one_batch_serves_many_chunks(client_user, now):
 
     assert [decision.action for decision in decisions] == ["accept"] * 4
     job.refresh_from_db()
-    assert (job.state, job.items_final) == ("finished", 4)
+    assert (job.state, job.items_provisional) == ("finished", 4)

@@ -111,6 +111,8 @@ class Received:
     sender: str
     body: bytes
     properties: dict[str, Any]
+    #: How many reports its message carried; each is received by itself.
+    together: int = 1
 
     @property
     def report(self) -> messages.Report:
@@ -232,12 +234,21 @@ class Platform:
             "content_type": message.content_type,
         }
         message.ack()
-        self._received.put(Received(kind, sender, body, properties))
+        bodies = _reports(body) if kind == "report" else [body]
+        for each in bodies:
+            self._received.put(Received(kind, sender, each, properties, len(bodies)))
 
     def _publish(self, task: str, arguments: list[object], exchange: Exchange, key: str) -> None:
         self._sender.send_task(
             task, args=arguments, exchange=exchange, routing_key=key, declare=[], retry=False
         )
+
+
+def _reports(body: bytes) -> list[bytes]:
+    message = messages.read_reports(body)
+    if isinstance(message, messages.Report):
+        return [body]
+    return [report.model_dump_json().encode() for report in message.reports]
 
 
 def make_assignment(

@@ -24,6 +24,9 @@ ANNOUNCEMENT = make_announcement("a" * 64)
 ASSIGNMENT = make_assignment(
     model=make_reference(b"m", "http://x/m"), inputs=[make_input(b"p", "http://x/p")]
 )
+TOGETHER = messages.Assignments(
+    sent_at=ASSIGNMENT.sent_at, node=ASSIGNMENT.node, assignments=[ASSIGNMENT, ASSIGNMENT]
+)
 WITHDRAWAL = messages.Withdrawal(sent_at=datetime.now(UTC), node="n_1", assignments=["1"])
 
 
@@ -35,7 +38,8 @@ def sign(text: str) -> str:
     ("task", "message", "event"),
     [
         (routes.TASK_ANNOUNCE, ANNOUNCEMENT, events.Announced(ANNOUNCEMENT)),
-        (routes.TASK_ASSIGN, ASSIGNMENT, events.Assigned(ASSIGNMENT)),
+        (routes.TASK_ASSIGN, ASSIGNMENT, events.Assigned((ASSIGNMENT,))),
+        (routes.TASK_ASSIGN, TOGETHER, events.Assigned((ASSIGNMENT, ASSIGNMENT))),
         (routes.TASK_WITHDRAW, WITHDRAWAL, events.Withdrawn(WITHDRAWAL)),
     ],
 )

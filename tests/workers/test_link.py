@@ -170,8 +170,24 @@ def test_reports_of_an_earlier_run_are_sent(platform, make_link, outbox):
 
     link.start()
 
-    sent = {platform.receive(lambda found: True).report.assignment for _ in range(3)}
-    assert sent == {"0", "1", "2"}
+    found = [platform.receive(lambda found: True) for _ in range(3)]
+    assert {each.report.assignment for each in found} == {"0", "1", "2"}
+    assert [each.together for each in found] == [3, 3, 3]
+
+
+def test_reports_that_wait_share_a_message_and_each_has_its_receipt(platform, make_link, outbox):
+    platform.node_keys[NODE_ID] = signatures.public_text(KEY)
+    link = make_link(lambda: links.connect(login(platform.broker_url)))
+    for number in range(links.limits.BATCH_MAX + 2):
+        link.send_report(make_report(str(number)))
+
+    link.start()
+
+    found = [platform.receive(lambda found: True) for _ in range(links.limits.BATCH_MAX + 2)]
+    assert [each.report.assignment for each in found] == [str(n) for n in range(len(found))]
+    assert [each.together for each in found] == [50] * 50 + [2] * 2
+    link.forget([receipt_of(make_report("7"))])
+    assert len(outbox.pending()) == len(found) - 1
 
 
 def test_acks_go_first_and_of_heartbeats_only_the_newest(platform, make_link):

@@ -13,6 +13,8 @@ CHUNK_ITEMS_MAX = 16
 DETECTIONS_MAX = 100
 #: Running assignments named in one heartbeat.
 RUNNING_MAX = 64
+#: Assignments, or reports, of one node in one message.
+BATCH_MAX = 50
 #: Reports named in one receipt.
 RECEIPT_REPORTS_MAX = 200
 #: Slots a node may offer.

@@ -1,11 +1,11 @@
 """The messages between platform and node, strict and versioned.
 
-From the platform: `Announcement`, `Assignment`, `Withdrawal`, `NodeSettings`, `Receipt`
-(Celery messages whose only arguments are the JSON text and its signature). From a node:
-`AckMessage`, `Report`, `Heartbeat` (plain JSON bodies, signature in a header). Over HTTP:
-`KeyRotation`, by which a node changes its key, and `KeySuccession`, by which the platform
-does. Unknown fields, numbers as text,
-NaN and infinities are refused.
+From the platform: `Announcement`, `Assignment` or several as `Assignments`, `Withdrawal`,
+`NodeSettings`, `Receipt` (Celery messages whose only arguments are the JSON text and its
+signature). From a node: `AckMessage`, `Report` or several as `Reports`, `Heartbeat` (plain
+JSON bodies, signature in a header). Over HTTP: `KeyRotation`, by which a node changes its
+key, and `KeySuccession`, by which the platform does. Unknown fields, numbers as text, NaN
+and infinities are refused.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    TypeAdapter,
     model_validator,
 )
 
@@ -112,6 +113,20 @@ class Assignment(Message):
     score_floor: Score
     inputs: Annotated[list[Input], Field(min_length=1, max_length=limits.CHUNK_ITEMS_MAX)]
     expires_at: AwareDatetime
+
+
+class Assignments(Message):
+    """Several assignments of one node under one signature; each means what it would alone."""
+
+    kind: Literal["assignments"] = "assignments"
+    node: Identifier
+    assignments: Annotated[list[Assignment], Field(min_length=1, max_length=limits.BATCH_MAX)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Assignments:
+        if any(each.node != self.node for each in self.assignments):
+            raise ValueError("an assignment of another node")
+        return self
 
 
 class Withdrawal(Message):
@@ -212,6 +227,20 @@ class Report(Message):
     numeric_class: Short = ""
 
 
+class Reports(Message):
+    """Several reports of one node under one signature; each means what it would alone."""
+
+    kind: Literal["reports"] = "reports"
+    node: Identifier
+    reports: Annotated[list[Report], Field(min_length=1, max_length=limits.BATCH_MAX)]
+
+    @model_validator(mode="after")
+    def _check(self) -> Reports:
+        if any(each.node != self.node for each in self.reports):
+            raise ValueError("a report of another node")
+        return self
+
+
 class Heartbeat(Message):
     """The node is alive; renews the leases it names."""
 
@@ -244,3 +273,29 @@ class KeySuccession(Message):
     kind: Literal["key_succession"] = "key_succession"
     old_key: PublicKey
     new_key: PublicKey
+
+
+_assigned: TypeAdapter[Assignment | Assignments] = TypeAdapter(
+    Annotated[Assignment | Assignments, Field(discriminator="kind")]
+)
+_reported: TypeAdapter[Report | Reports] = TypeAdapter(
+    Annotated[Report | Reports, Field(discriminator="kind")]
+)
+
+
+def read_assignments(body: bytes) -> Assignment | Assignments:
+    """Read one assignment or several.
+
+    Raises:
+        pydantic.ValidationError: it is neither.
+    """
+    return _assigned.validate_json(body)
+
+
+def read_reports(body: bytes) -> Report | Reports:
+    """Read one report or several.
+
+    Raises:
+        pydantic.ValidationError: it is neither.
+    """
+    return _reported.validate_json(body)

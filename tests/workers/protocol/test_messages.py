@@ -75,7 +75,16 @@ def make_detections(*numbers: object) -> dict:
     )
 
 
-@given(st.one_of(reports, heartbeats))
+bundles = st.lists(reports, min_size=1, max_size=3).map(
+    lambda several: messages.Reports(
+        sent_at=NOW,
+        node="n_1",
+        reports=[report.model_copy(update={"node": "n_1"}) for report in several],
+    )
+)
+
+
+@given(st.one_of(reports, heartbeats, bundles))
 def test_what_is_written_is_read_again(message):
     text = message.model_dump_json()
 
@@ -132,6 +141,41 @@ def test_a_plain_report_is_read_with_its_defaults():
 def test_anything_else_is_refused(content):
     with pytest.raises(ValidationError):
         messages.Report.model_validate_json(json.dumps(content))
+
+
+def make_bundle(*reports: dict, **changes) -> str:
+    fields = {"v": 1, "sent_at": NOW.isoformat(), "kind": "reports", "node": "n_1"}
+    return json.dumps({**fields, "reports": list(reports), **changes})
+
+
+def test_one_report_or_several_are_read_by_their_kind():
+    several = messages.read_reports(make_bundle(make_report(), make_report(assignment="8")))
+    one = messages.read_reports(json.dumps(make_report()))
+
+    assert isinstance(several, messages.Reports)
+    assert [report.assignment for report in several.reports] == ["7", "8"]
+    assert one == several.reports[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        make_bundle(),
+        make_bundle(*[make_report()] * (limits.BATCH_MAX + 1)),
+        make_bundle(make_report(), make_report(node="n_2")),
+        make_bundle(make_report(), node="n_2"),
+        make_bundle(make_report(extra=1)),
+        make_bundle(make_report(), v=2),
+        make_bundle(make_report(), kind="report"),
+        make_bundle(make_report(), kind="assignments"),
+        make_bundle(json.loads(make_bundle(make_report()))),
+        make_bundle(make_report(kind="reports")),
+        json.dumps([make_report()]),
+    ],
+)
+def test_a_bundle_with_anything_foreign_in_it_is_refused_whole(text):
+    with pytest.raises(ValidationError):
+        messages.read_reports(text.encode())
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
