@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import F
 
 from payments import pricing
-from tasks import catalog, chunking, dispatch, events, fleet, settlement
+from tasks import catalog, chunking, costs, dispatch, events, fleet, settlement
 from tasks.errors import Refused
 from tasks.models import CatalogModel, Chunk, Dataset, Image, Item, Job, Replica
 from tasks.reasons import EventCode, JobReason, ReplicaReason
@@ -104,10 +104,16 @@ class JobRequest:
 class Quote:
     """What the job would cost and how long it may take, as things stand."""
 
+    #: The most it costs; held when the job is bought.
     price_minor: int
+    #: What will likely be spent of it, as the fleet is now; the rest returns.
+    expected_minor: int
     images: int
     chunks: int
+    replicas_planned: int
     replicas_expected: int
+    #: Share of the nodes online whose answer needs no second one, 0..1.
+    believed_share: float
     eta_p50_seconds: int
     eta_p90_seconds: int
     lines: Sequence[pricing.PriceLine]
@@ -133,13 +139,23 @@ def quote(*, owner_id: int, request: JobRequest, now: datetime) -> Quote:
     plan = _plan(owner_id=owner_id, request=request, now=now)
     chunks = math.ceil(len(plan.image_ids) / plan.chunk_size)
     nodes = max(1, fleet.online_count(now=now))
-    work_seconds = len(plan.image_ids) * plan.replicas * plan.model.image_ms / 1000
+    outlook = costs.expect(
+        target_error=request.target_error,
+        mode=request.mode,
+        checks_tenths=costs.records(model_id=plan.model.pk, now=now),
+    )
+    work_seconds = len(plan.image_ids) * outlook.replicas * plan.model.image_ms / 1000
     median = math.ceil(work_seconds / nodes + OVERHEAD_SECONDS)
     return Quote(
         price_minor=plan.price.price_minor,
+        expected_minor=costs.expected_minor(
+            price_minor=plan.price.price_minor, replicas_planned=plan.replicas, outlook=outlook
+        ),
         images=len(plan.image_ids),
         chunks=chunks,
-        replicas_expected=chunks * plan.replicas,
+        replicas_planned=chunks * plan.replicas,
+        replicas_expected=math.ceil(chunks * outlook.replicas),
+        believed_share=outlook.believed_share,
         eta_p50_seconds=median,
         eta_p90_seconds=math.ceil(median * P90_OVER_P50),
         lines=plan.price.lines,

@@ -51,6 +51,16 @@ class Offer:
         return max(0, price_minor - self.available_minor)
 
     @property
+    def returned_minor(self) -> int:
+        """What will likely come back of the price."""
+        return self.quote.price_minor - self.quote.expected_minor if self.quote else 0
+
+    @property
+    def believed_percent(self) -> int:
+        """How many nodes of a hundred are believed on their word alone."""
+        return int(100 * self.quote.believed_share) if self.quote else 0
+
+    @property
     def eta_p90_ms(self) -> int:
         """Nine of ten such jobs take no longer."""
         return 1000 * self.quote.eta_p90_seconds if self.quote else 0
