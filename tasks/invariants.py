@@ -39,7 +39,12 @@ def audit() -> Iterator[Finding]:
     yield _none(
         "chunk_slots_match",
         Chunk.objects.filter(state=Chunk.State.OPEN)
-        .annotate(present=Count("replicas", filter=Q(replicas__state__in=["leased", "reported"])))
+        .annotate(
+            # Accepted while the chunk is open: an appeal was upheld before others answered.
+            present=Count(
+                "replicas", filter=Q(replicas__state__in=["leased", "reported", "accepted"])
+            )
+        )
         .exclude(present=F("granted"))
         .count(),
         "open chunks whose granted differs from their replicas",

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 
-from tasks import admission, dispatch, leases, referee, scheduling, waiting
+from tasks import admission, appeals, dispatch, leases, referee, scheduling, waiting
 from tasks.models import Ack, Chunk, Job, Replica
 from tasks.verification import finality, strikes, verdicts
 
@@ -44,6 +44,8 @@ class Swept:
     stirred: int
     settled: int
     refereeing: int
+    #: Appeals the referee has answered.
+    appealed: int
 
 
 def sweep(*, now: datetime) -> Swept:
@@ -59,6 +61,7 @@ def sweep(*, now: datetime) -> Swept:
         stirred=strikes.look_again(now=now) + _help_overdue(now=now),
         settled=finality.settle(now=now),
         refereeing=referee.ask_again(now=now),
+        appealed=appeals.follow(now=now),
     )
     waiting.explain_at_work(now=now)
     if any(asdict(swept).values()):

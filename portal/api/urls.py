@@ -15,6 +15,7 @@ from portal.api import (
     nodes,
     quotes,
     receipts,
+    replicas,
     results,
     wallet,
 )
@@ -47,7 +48,8 @@ urlpatterns = [
     path("nodes/<str:node_id>/leave/", nodes.LeaveNode.as_view()),
     path("nodes/<str:node_id>/keys/", nodes.NodeKeys.as_view()),
     path("platform-keys/", nodes.PlatformKeys.as_view()),
-    path("nodes/<str:node_id>/replicas/", nodes.NodeReplicas.as_view()),
+    path("nodes/<str:node_id>/replicas/", replicas.NodeReplicas.as_view()),
+    path("replicas/<str:replica_id>/appeal/", replicas.AppealReplica.as_view()),
     path("wallet/", wallet.Wallet.as_view()),
     path("wallet/transfers/", wallet.WalletTransfers.as_view()),
     path("wallet/statement/", wallet.WalletStatement.as_view()),

@@ -49,6 +49,10 @@ TONES = {
     "revoked": "ended",
     "expired": "ended",
     "active": "good",
+    "referee": "work",
+    "staff": "wait",
+    "upheld": "good",
+    "denied": "bad",
 }
 
 #: Words for states that would not speak for themselves.
@@ -58,6 +62,9 @@ WORDS = {
     "lost": "gone silent",
     "pending": "in check",
     "none": "not started",
+    "rejected": "refused",
+    "referee": "the referee looks",
+    "staff": "staff will decide",
 }
 
 #: Kind of transfer -> what it means to the owner of the wallet.
@@ -67,6 +74,7 @@ MOVEMENTS = {
     "release": "Returned from a job",
     "reward": "Reward for work, in check",
     "mature": "Reward became available",
+    "void": "Reward taken back: the work was wrong",
 }
 
 

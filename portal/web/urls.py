@@ -6,6 +6,7 @@ from django.urls import path
 
 from portal.web import (
     account,
+    appeals,
     catalog,
     datasets,
     identity,
@@ -53,7 +54,10 @@ urlpatterns = [
     path("nodes/<str:node_id>/retire/", nodes.retire, name="node-retire"),
     path("nodes/<str:node_id>/limits/", nodes.limits, name="node-limits"),
     path("work/<str:replica_id>/", work.show, name="work"),
-    path("work/<str:replica_id>/<str:item_id>/image", work.image, name="work-image"),
+    path("work/<str:replica_id>/appeal/", work.appeal, name="work-appeal"),
+    path("work/<str:replica_id>/<str:position>/image", work.image, name="work-image"),
+    path("appeals/<str:appeal_id>/", appeals.show, name="appeal"),
+    path("appeals/<str:appeal_id>/<str:position>/image", appeals.image, name="appeal-image"),
     path("wallet/", wallet.show, name="wallet"),
     path("wallet/statement.csv", wallet.statement, name="wallet-statement"),
     path("keys/", keys.index, name="key-list"),

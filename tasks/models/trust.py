@@ -163,6 +163,8 @@ class Appeal(models.Model):
     state = models.CharField(max_length=10, choices=State.choices, default=State.REFEREE)
     created_at = models.DateTimeField()
     decided_at = models.DateTimeField(null=True)
+    #: What the operator is told beside the decision.
+    note = models.CharField(max_length=500, blank=True, default="")
     #: Staff who decided; null when the referee did.
     decided_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"

@@ -149,7 +149,7 @@ def test_one_node_takes_two_queries(job, operators, now, django_assert_num_queri
 def test_a_nodes_work_shows_what_it_answered_and_earned(job, operators, now):
     nodes.retire(node_id=operators[0].pk, now=now)
 
-    views = queries.replica_views(queries.replica_rows(operators[0].pk))
+    views = queries.replica_views(list(queries.replica_rows(operators[0].pk)), now=now)
 
     accepted, lost = sorted(views, key=lambda view: view.chunk_index)
     assert (accepted.state, accepted.reward_minor, accepted.reward_state) == (
@@ -180,6 +180,6 @@ def test_any_amount_of_work_takes_four_queries(
     rows = queries.replica_rows(operators[0].pk)
 
     with django_assert_num_queries(4):
-        views = queries.replica_views(rows)
+        views = queries.replica_views(rows, now=now)
 
     assert len(views) == images == Replica.objects.filter(node=operators[0]).count()
