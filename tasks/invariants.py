@@ -120,7 +120,10 @@ def _miscounted_jobs() -> int:
             total=Count("items"),
         )
         .exclude(
-            provisional=F("items_provisional"), final=F("items_final"), failed=F("items_failed"), total=F("items_total")
+            provisional=F("items_provisional"),
+            final=F("items_final"),
+            failed=F("items_failed"),
+            total=F("items_total"),
         )
         .count()
     )

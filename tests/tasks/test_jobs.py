@@ -42,7 +42,12 @@ def submit(owner, request, now):
 def test_a_submitted_job_holds_its_price_and_is_cut_into_chunks(client_user, ask, now):
     job = submit(client_user, ask, now)
 
-    assert (job.state, job.items_total, job.replicas_planned, job.price_minor) == ("queued", 3, 3, 495_000)
+    assert (job.state, job.items_total, job.replicas_planned, job.price_minor) == (
+        "queued",
+        3,
+        3,
+        495_000,
+    )
     assert money.wallet(client_user.pk).available_minor == 10**9 - 495_000
     assert money.wallet(client_user.pk).held_minor == 495_000
     chunks = job.chunks.order_by("index").values_list("index", "items_count", "wanted", "granted")
