@@ -204,6 +204,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 asset="PI",
                 available_minor=self.balance[self.available(person)],
                 pending_minor=self.balance[f"user:{owner_id}:pending"],
+                frozen_minor=0,
                 held_minor=sum(self.balance[f"job:{job}:escrow"] for job in jobs),
                 paid_minor=0,
             )
