@@ -256,6 +256,7 @@ class History(RuleBasedStateMachine):
 
     def check_the_end(self):
         ledger.post_intents(limit=1000, now=self.now)
+        ledger.mature(limit=1000, now=self.now)
         assert work.unsound(self.now) == []
         assert not self.job.replicas.filter(state__in=["leased", "reported"]).exists()
         assert not self.job.chunks.filter(state=Chunk.State.OPEN).exists()
