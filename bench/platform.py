@@ -19,10 +19,12 @@ SERVICES = stack.BASE_DIR / "bin" / "services"
 
 
 @contextmanager
-def running(*, with_servers: bool = True) -> Iterator[stack.Stack]:
+def running(
+    *, with_servers: bool = True, variables: Mapping[str, str] | None = None
+) -> Iterator[stack.Stack]:
     """Start portal, ingest, worker and beat; stop and remove all.
 
-    On private PostgreSQL and RabbitMQ, or on SQLite and the broker made of files.
+    `variables` are set in the environment of all. On private PostgreSQL and RabbitMQ, or on SQLite and the broker made of files.
     """
     with tempfile.TemporaryDirectory(prefix="nodefolk-bench-") as folder:
         data_dir = Path(folder)
@@ -39,6 +41,7 @@ def running(*, with_servers: bool = True) -> Iterator[stack.Stack]:
             "NODEFOLK_PUBLIC_URL": f"http://127.0.0.1:{port}",
             "NODEFOLK_LOG_LEVEL": "WARNING",
             "DJANGO_SETTINGS_MODULE": "portal.settings",
+            **(variables or {}),
         }
         running_stack = stack.Stack(data_dir=data_dir, environment=environment, port=port)
         try:

@@ -127,7 +127,7 @@ def run(*, chunk_id: int, now: datetime) -> bool:
         logger.warning("the referee has no answer: %s", error, extra={"chunk_id": chunk_id})
     with transaction.atomic():
         came = Chunk.objects.filter(pk=chunk_id, referee_at=None).update(
-            referee_at=now, referee_answer=found, referee_error=error
+            referee_at=now, referee_answer=found, referee_error=error, stirred_at=now
         )
         if came:
             Job.objects.filter(pk=chunk.job_id).update(

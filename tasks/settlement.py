@@ -7,6 +7,7 @@ together or not at all.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -53,11 +54,38 @@ def reward(
     """
     if chunk.decided_at is not None:  # nothing was ever voided before the first decision
         rewards.pay_again(replica_ids=_names(replicas), due_at=matures_at, now=now)
-    intents = [
+    ledger.record_intents(_intents(replicas, planned=planned, matures_at=matures_at), now=now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earned:
+    """What the replicas of one chunk earned; see `reward`."""
+
+    replicas: Sequence[Replica]
+    planned: int
+    matures_at: datetime
+
+
+def reward_first(earned: Sequence[Earned], *, now: datetime) -> None:
+    """Record the rewards of many chunks that are decided for the first time, at once."""
+    ledger.record_intents(
+        [
+            intent
+            for each in earned
+            for intent in _intents(each.replicas, planned=each.planned, matures_at=each.matures_at)
+        ],
+        now=now,
+    )
+
+
+def _intents(
+    replicas: Sequence[Replica], *, planned: int, matures_at: datetime
+) -> list[ledger.Intent]:
+    return [
         intent
         for replica, purse in zip(replicas, paid_from(replicas, planned=planned), strict=True)
         for intent in ledger.reward_intents(
-            job_id=chunk.job_id,
+            job_id=replica.job_id,
             replica_id=str(replica.pk),
             operator_id=replica.operator_id,
             reward_minor=replica.reward_minor,
@@ -67,7 +95,6 @@ def reward(
             earned_by=replica.node_id,
         )
     ]
-    ledger.record_intents(intents, now=now)
 
 
 def paid_from(replicas: Sequence[Replica], *, planned: int) -> list[Purse]:

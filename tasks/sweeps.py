@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 #: An assignment whose node has not said that it began is sent again after this time, until
 #: its lease runs out.
 UNSTARTED_AFTER = timedelta(seconds=8)
+#: What is stored is decided by who stored it; if that died, by a sweep after this time.
+DECIDE_AFTER = timedelta(seconds=3)
 #: A job without acks, or with work nobody can take, is announced again this often.
 ANNOUNCE_AGAIN_AFTER = timedelta(seconds=10)
 #: Rows taken in one sweep of each kind.
@@ -76,7 +78,9 @@ def _decide_complete(*, now: datetime) -> int:
     and the policy must say what now.
     """
     out = Replica.objects.filter(chunk=OuterRef("pk"), state=Replica.State.LEASED)
-    ended = Replica.objects.filter(chunk=OuterRef("pk")).exclude(state=Replica.State.LEASED)
+    ended = Replica.objects.filter(
+        chunk=OuterRef("pk"), reported_at__lt=now - DECIDE_AFTER
+    ).exclude(state=Replica.State.LEASED)
     # Uses index: chunk_open.
     waiting = (
         Chunk.objects.filter(Exists(ended), ~Exists(out), state=Chunk.State.OPEN)

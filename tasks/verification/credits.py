@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 
 from django.db import connection
 from django.db.models import Case, F, Value, When
@@ -56,6 +56,32 @@ def count(
             state=_state_after(tenths),
         )
     return {node_id: answers[node_id] + 1 for node_id in answered}
+
+
+def count_all(
+    *, model_id: str, rows: Sequence[Replica], earned: Mapping[int, int]
+) -> dict[int, int]:
+    """Credit the nodes of many answers accepted now; return each answer's place, by replica.
+
+    The answers of one node are numbered in the order of `rows`. Otherwise as `count`.
+    """
+    gained = Counter[str]()
+    for row in rows:
+        gained[row.node_id] += earned[row.pk] - row.credited_tenths
+    accepted = Counter(row.node_id for row in rows)
+    before = _lock(model_id, sorted(accepted))
+    for node_id in sorted(accepted):
+        Credibility.objects.filter(model=model_id, node=node_id).update(
+            checks_tenths=F("checks_tenths") + gained[node_id],
+            answers=F("answers") + accepted[node_id],
+            state=_state_after(gained[node_id]),
+        )
+    places = Counter(before)
+    sequences = {}
+    for row in rows:
+        places[row.node_id] += 1
+        sequences[row.pk] = places[row.node_id]
+    return sequences
 
 
 def _state_after(gained_tenths: int) -> Case:

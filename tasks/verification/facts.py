@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -38,7 +40,26 @@ class Case:
 
 def read(chunk: Chunk, *, now: datetime) -> Case:
     """Read all facts about a chunk that the caller has locked; two queries."""
-    replicas = list(chunk.replicas.order_by("reported_at", "pk"))
+    return read_all([chunk], now=now)[0]
+
+
+def read_all(chunks: Sequence[Chunk], *, now: datetime) -> list[Case]:
+    """Read all facts about chunks that the caller has locked; two queries for any number."""
+    by_chunk: defaultdict[int, list[Replica]] = defaultdict(list)
+    rows = Replica.objects.filter(chunk__in=[chunk.pk for chunk in chunks])
+    for row in rows.order_by("reported_at", "pk"):
+        by_chunk[row.chunk_id].append(row)
+    checks = _checks_of_holders(chunks, by_chunk)
+    return [_case(chunk, by_chunk[chunk.pk], checks, now=now) for chunk in chunks]
+
+
+def _case(
+    chunk: Chunk,
+    replicas: list[Replica],
+    checks: Mapping[tuple[str, str], float],
+    *,
+    now: datetime,
+) -> Case:
     answered = [row for row in replicas if is_answer(row)]
     running = [row for row in replicas if row.state == _S.LEASED]
     tried = [row for row in replicas if row.reason != ReplicaReason.HANDED_BACK]
@@ -55,7 +76,7 @@ def read(chunk: Chunk, *, now: datetime) -> Case:
         target_error=job.target_error,
         score_threshold=job.score_threshold,
         answers=given,
-        running=_checks_of(running, model_id=job.model_id),
+        running=[checks.get((row.node_id, job.model_id), 0.0) for row in running],
         attempts=len(tried),
         errors=[row.error_code for row in tried if row.state == _S.FAILED],
         referee=None if chunk.referee_answer is None else _as_answer(chunk.referee_answer),
@@ -85,16 +106,17 @@ def _as_answer(stored: list[list[list[float]]]) -> agreement.Answer:
     return [[tuple(found) for found in picture] for picture in stored]  # type: ignore[return-value]  # the shapes were checked when it was stored
 
 
-def _checks_of(running: list[Replica], *, model_id: str) -> list[float]:
-    """Return how many checks each node at work has passed by now."""
-    if not running:
-        return []
-    known = dict(
-        Credibility.objects.filter(
-            model=model_id, node__in=[row.node_id for row in running]
-        ).values_list("node_id", "checks_tenths")
-    )
-    return [known.get(row.node_id, 0) / 10 for row in running]
+def _checks_of_holders(
+    chunks: Sequence[Chunk], by_chunk: Mapping[int, Sequence[Replica]]
+) -> dict[tuple[str, str], float]:
+    """Return how many checks each node at work has passed by now, by node and model."""
+    holders = {row.node_id for rows in by_chunk.values() for row in rows if row.state == _S.LEASED}
+    if not holders:
+        return {}
+    known = Credibility.objects.filter(
+        node__in=holders, model__in={chunk.job.model_id for chunk in chunks}
+    ).values_list("node_id", "model_id", "checks_tenths")
+    return {(node_id, model_id): tenths / 10 for node_id, model_id, tenths in known}
 
 
 def _is_drawn(chunk: Chunk, given: list[acceptance.Given]) -> bool:

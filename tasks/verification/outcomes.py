@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from django.db import connection
 from django.db.models import F
@@ -24,22 +25,35 @@ _OPEN = (Job.State.QUEUED, Job.State.RUNNING, Job.State.PAUSED)
 
 def write(chunk: Chunk, answer: agreement.Answer, *, now: datetime) -> None:
     """Give each item its provisional result: labels by name, at or above the job's threshold."""
-    labels: dict[str, str] = chunk.job.model.labels
-    is_classify = chunk.job.kind == Job.Kind.CLASSIFY
     items = list(chunk.items.order_by("position"))
-    for item in items:
+    for item, found in zip(items, results(chunk.job, answer), strict=True):
         item.state = Item.State.PROVISIONAL
         item.source = Item.Source.MACHINE
         item.decided_at = now
+        item.detections, item.classes = found
+    Item.objects.bulk_update(items, ["state", "source", "decided_at", "detections", "classes"])
+
+
+Result = list[dict[str, Any]]
+
+
+def results(job: Job, answer: agreement.Answer) -> list[tuple[Result, Result | None]]:
+    """Return detections and classes (null in a `detect` job) for each picture of an answer."""
+    labels: dict[str, str] = job.model.labels
+    is_classify = job.kind == Job.Kind.CLASSIFY
+    written: list[tuple[Result, Result | None]] = []
+    for picture in answer:
         found = [
             {"label": labels[str(each[0])], "score": each[1], "box": list(each[2:])}
-            for each in sorted(answer[item.position], key=lambda each: (-each[1], each))
-            if each[1] >= chunk.job.score_threshold
+            for each in sorted(picture, key=lambda each: (-each[1], each))
+            if each[1] >= job.score_threshold
         ]
-        item.detections = [] if is_classify else found
         if is_classify:
-            item.classes = [{"label": each["label"], "score": each["score"]} for each in found]
-    Item.objects.bulk_update(items, ["state", "source", "decided_at", "detections", "classes"])
+            named = [{"label": each["label"], "score": each["score"]} for each in found]
+            written.append(([], named))
+        else:
+            written.append((found, None))
+    return written
 
 
 def erase(chunk: Chunk, *, now: datetime) -> None:

@@ -17,6 +17,7 @@ from django.db.models import Count, F
 from tasks import dispatch, events, settlement
 from tasks.models import CatalogModel, Chunk, Item, Job, Replica
 from tasks.reasons import ChunkReason, EventCode, JobReason, ReplicaReason
+from tasks.verification import outcomes
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ def _pass(chunk: Chunk, *, now: datetime) -> None:
     if passed:
         events.record(job_id=chunk.job_id, code=EventCode.SMOKE_PASSED, detail={}, now=now)
         dispatch.schedule(job_ids=[chunk.job_id])
+        outcomes.finish(job_id=chunk.job_id, now=now)
 
 
 def _fail(chunk: Chunk, *, now: datetime) -> None:

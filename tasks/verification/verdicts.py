@@ -25,8 +25,6 @@ _S = Replica.State
 _P = Replica.Purpose
 #: Their work is wanted although the chunk is accepted.
 _WORK_ON = (_P.AUDIT, _P.SMOKE)
-#: What the client bought; everything else is the platform's own care.
-_BOUGHT = (_P.WORK, _P.RACE)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -172,22 +170,19 @@ def _settle_up(
     matures_at = settles_at
     if len(checks) == 1 and case.facts.referee is None:
         matures_at = max(settles_at, now + terms.HOLD_MAX)
-    earned = sorted([*ruling.joined, *spare], key=lambda row: row.purpose not in _BOUGHT)
-    bought = sum(row.purpose in _BOUGHT for row in earned)
     settlement.reward(
         chunk=chunk,
-        replicas=earned,
-        planned=min(bought, chunk.job.replicas_planned) if case.is_open else 0,
+        replicas=[*ruling.joined, *spare],
+        planned=chunk.job.replicas_planned if case.is_open else 0,
         matures_at=matures_at,
         now=now,
     )
-    standing_rows = ruling.standing
-    standing = [row.pk for row in standing_rows]
+    standing = [row.pk for row in ruling.standing]
     if not case.is_open and (ruling.joined or was_questioned):
         settlement.postpone(replica_ids=standing, due_at=matures_at, now=now)
     if is_questioned:
         settlement.freeze(replica_ids=standing, now=now)
-    elif was_questioned or any(row.doubted_at is not None for row in standing_rows):
+    elif was_questioned or any(row.doubted_at is not None for row in ruling.standing):
         # What others carry is right, whoever said it first.
         settlement.unfreeze(replica_ids=standing, now=now)
     changes.chunk |= {
@@ -213,7 +208,10 @@ def _fail(
     _refuse(doubted, ReplicaReason.OVERTURNED)
     settlement.void(replica_ids=[row.pk for row in doubted], now=now)
     settlement.unfreeze(
-        replica_ids=[row.pk for row in case.answered if row.state == _S.ACCEPTED], now=now
+        replica_ids=[
+            row.pk for row in case.answered if row.state == _S.ACCEPTED and row not in doubted
+        ],
+        now=now,
     )
     _withdraw(case.running)
     settlement.reward(

@@ -69,7 +69,7 @@ def test_two_answers_that_agree_become_labels_and_money(job):
     item = Item.objects.get(job=job)
     assert (job.state, item.state) == ("finished", "provisional")
     assert item.detections == []
-    assert item.classes == [{"label": "cat", "score": 0.7}, {"label": "dog", "score": 0.2}]
+    assert item.classes == [{"label": "cat", "score": 0.69}, {"label": "dog", "score": 0.21}]
     assert set(job.replicas.values_list("state", flat=True)) == {"accepted"}
     assert work.unsound() == []
 
@@ -131,8 +131,8 @@ def test_results_name_the_classes(job):
     assert (line["detections"], line["classes"][0]) == ([], {"label": "cat", "score": 0.69})
     rows = list(csv.DictReader(io.StringIO(export["csv"])))
     assert [(row["label"], row["score"], row["x"]) for row in rows] == [
-        ("cat", "0.7", ""),
-        ("dog", "0.2", ""),
+        ("cat", "0.69", ""),
+        ("dog", "0.21", ""),
     ]
     coco = json.loads(export["coco"])
     assert [(each["category_id"], each["bbox"]) for each in coco["annotations"]] == [

@@ -51,7 +51,7 @@ def test_a_submitted_job_holds_its_price_and_is_cut_into_chunks(client_user, ask
     assert money.wallet(client_user.pk).available_minor == 10**9 - 495_000
     assert money.wallet(client_user.pk).held_minor == 495_000
     chunks = job.chunks.order_by("index").values_list("index", "items_count", "wanted", "granted")
-    assert list(chunks) == [(0, 1, 2, 0), (1, 1, 2, 0), (2, 1, 2, 0)]
+    assert list(chunks) == [(0, 1, 1, 0), (1, 1, 1, 0), (2, 1, 1, 0)]
     assert work.unsound() == []
 
 
@@ -310,5 +310,5 @@ def test_cancelling_keeps_results_and_tells_the_nodes_at_work(
     assert sorted(job.items.values_list("state", flat=True)) == ["provisional", "waiting"]
     assert Replica.objects.filter(state=Replica.State.ACCEPTED).count() == 2
     assert Transfer.objects.filter(kind="reward").count() == 4
-    assert Job.objects.get(pk=job.pk).items_final == 1
+    assert Job.objects.get(pk=job.pk).items_provisional == 1
     assert work.unsound() == []

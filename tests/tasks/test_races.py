@@ -84,7 +84,7 @@ def test_answers_heartbeats_acks_and_a_removed_node_at_once(job, fleet, now, sid
         for replica in work.leased(job):
             work.take(work.report_of(replica))
     ledger.post_intents(limit=1000, now=now)
-    assert (Job.objects.get().state, Job.objects.get().items_final) == ("finished", CHUNKS)
+    assert (Job.objects.get().state, Job.objects.get().items_provisional) == ("finished", CHUNKS)
     assert not Replica.objects.filter(state=Replica.State.LEASED).exists()
     assert Node.objects.get(pk=fleet[0].pk).state == Node.State.RETIRED
     assert work.unsound() == []

@@ -10,6 +10,7 @@ from payments import queries as money
 from tasks import jobs, leases, scheduling
 from tasks.models import Node, Replica
 from tasks.reasons import ReplicaReason
+from tasks.verification import finality
 from tests import factories
 from tests.tasks import work
 from workers.protocol import messages
