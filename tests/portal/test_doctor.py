@@ -24,7 +24,11 @@ CHECKS = [
     "no_chunk_lost",
     "chunk_slots_match",
     "final_items_have_results",
+    "provisional_items_have_results",
     "job_counters_match",
+    "accepted_are_rewarded",
+    "strikes_are_enforced",
+    "barred_nodes_believed_nowhere",
     "open_leases_have_nodes",
     "accepted_from_distinct_owners",
     "blobs_present",
@@ -43,7 +47,7 @@ def doctor() -> tuple[int, list[str]]:
 
 @pytest.fixture
 def finished_job(client_user, now):
-    job = work.start(client_user, factories.make_fleet(2))
+    job = work.start(client_user, factories.make_fleet(2), target_error="1e-2")
     work.take(*map(work.report_of, work.leased(job)))
     ledger.post_intents(limit=100, now=now)
     return job
@@ -63,7 +67,7 @@ def test_before_anything_every_check_is_ok(db):
 
 
 def test_wrong_work_is_named_and_the_rest_is_still_checked(finished_job):
-    Chunk.objects.update(state=Chunk.State.OPEN, granted=0)
+    Chunk.objects.update(state=Chunk.State.OPEN)
 
     code, lines = doctor()
 
