@@ -116,7 +116,9 @@ def test_boxes_are_refused_classes(client_user):
 def test_the_operator_sees_what_the_node_said(job):
     finish(job)
 
-    [view] = queries.replica_views(list(job.replicas.filter(node=job.replicas.first().node)), now=work.NOW)
+    [view] = queries.replica_views(
+        list(job.replicas.filter(node=job.replicas.first().node)), now=work.NOW
+    )
 
     assert view.images[0].detections[0] == {"label": "cat", "score": 0.7, "box": [0, 0, 64, 48]}
 

@@ -160,7 +160,7 @@ def test_a_nodes_work_shows_what_it_answered_and_earned(job, operators, now):
     assert (accepted.items, accepted.compute_ms) == (1, 120)
     assert accepted.released_at == now + timedelta(days=7, seconds=2)
     (image,) = accepted.images
-    assert (image.name, image.width, image.height) == ("0.png", 64, 48)
+    assert (image.name, image.width, image.height) == ("Picture 1", 64, 48)
     assert image.detections == [{"label": "person", "score": 0.9, "box": [10.0, 10.0, 20.0, 20.0]}]
     assert (lost.state, lost.reason, lost.reward_minor, lost.reward_state) == (
         "lost",
