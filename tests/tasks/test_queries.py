@@ -62,8 +62,8 @@ def test_a_cancelled_job_is_over(job, now):
     assert (view.held_minor, view.spent_minor, view.returned_minor) == (0, 220_000, 0)
 
 
-def test_a_job_takes_five_queries(job, django_assert_num_queries):
-    with django_assert_num_queries(5):
+def test_a_job_takes_six_queries(job, django_assert_num_queries):
+    with django_assert_num_queries(6):
         queries.job_view(job)
 
 
