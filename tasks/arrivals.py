@@ -33,6 +33,11 @@ READERS: Mapping[str, Callable[[bytes], Message]] = {
 }
 
 
+#: Reports taken in one transaction: the knee of the measured curve. A batch of full messages
+#: holds many more.
+REPORTS_MAX = 200
+
+
 class Dropped(Exception):
     """The message is not taken; the text is a short code for counting."""
 
@@ -88,10 +93,12 @@ def take(
             [each.message for each in proven if isinstance(each.message, messages.AckMessage)],
             now=now,
         )
-    with transaction.atomic():
-        chunk_ids = reports.accept(_signed_reports(proven), now=now)
-    for chunk_id in chunk_ids:
-        verdicts.advance(chunk_id=chunk_id, now=now)
+    signed = _signed_reports(proven)
+    for start in range(0, len(signed), REPORTS_MAX):
+        with transaction.atomic():
+            chunk_ids = reports.accept(signed[start : start + REPORTS_MAX], now=now)
+        for chunk_id in chunk_ids:
+            verdicts.advance(chunk_id=chunk_id, now=now)
     assigned = scheduling.assign_ready(now=now)
     with transaction.atomic():
         dispatch.receipt(reports=_receipts(proven))

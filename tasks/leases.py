@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db import connection, transaction
 from django.db.models import F
 
-from tasks import dispatch, events
+from tasks import dispatch, events, pulses
 from tasks.models import Chunk, Job, Node, Replica
-from tasks.reasons import EventCode, NodeReason, ReplicaReason
+from tasks.reasons import EventCode, ReplicaReason
 from tasks.scheduling import LEASE
-from workers.protocol import limits, messages
+from workers.protocol import messages
 
 logger = logging.getLogger(__name__)
 
 #: Expired leases taken in one sweep.
 EXPIRE_MAX = 500
-SKEW_MAX = timedelta(seconds=limits.CLOCK_SKEW_SECONDS_MAX)
 
 
 def renew(heartbeats: Sequence[messages.Heartbeat], *, now: datetime) -> list[str]:
@@ -29,49 +28,14 @@ def renew(heartbeats: Sequence[messages.Heartbeat], *, now: datetime) -> list[st
     the caller's transaction. Returns the ids of the nodes heard.
     """
     assert connection.in_atomic_block
-    heard = [beat for beat in heartbeats if _renew_one(beat, now=now)]
-    _withdraw_unwanted(heard)
-    _repeat_settings(heard)
-    return [beat.node for beat in heard]
-
-
-def _renew_one(beat: messages.Heartbeat, *, now: datetime) -> bool:
-    skew_ms = round((beat.sent_at - now).total_seconds() * 1000)
-    if abs(beat.sent_at - now) > SKEW_MAX:
-        # Taken or not, it is told: a node that is silent for it would not know why.
-        Node.objects.filter(pk=beat.node).update(clock_skew_ms=skew_ms)
-        logger.warning("heartbeat with a wrong clock", extra={"node_id": beat.node})
-        # Alive, but unable to prove that this is no replay: shown, and given no work.
-        Node.objects.filter(pk=beat.node).update(last_seen_at=now, reason=NodeReason.CLOCK_SKEW)
-        return False
-    known = Node.objects.filter(pk=beat.node).exclude(heartbeat_sent_at__gte=beat.sent_at)
-    taken = known.update(
-        last_seen_at=now,
-        heartbeat_sent_at=beat.sent_at,
-        clock_skew_ms=skew_ms,
-        slots=beat.slots,
-        reason=beat.reason,
-        cached_models=beat.cached_models,
-        numeric_class=beat.numeric_class,
-        software_version=beat.software_version,
-        settings_seen=beat.settings_revision,
-        **({} if beat.profile is None else {"profile": _profile(beat.profile)}),
-    )
-    if taken == 0:
-        return False
-    held = Replica.objects.filter(
-        pk__in=replica_ids(beat.running), node_id=beat.node, state=Replica.State.LEASED
-    )
-    held.update(lease_expires_at=now + LEASE)
-    held.filter(started_at=None).update(started_at=now)
-    return True
-
-
-def _profile(profile: messages.Profile) -> dict[str, object]:
-    return {
-        "allowance": profile.allowance.model_dump(mode="json", exclude_defaults=True),
-        "images_per_second": profile.images_per_second,
-    }
+    heard = set(pulses.write(heartbeats, leased_until=now + LEASE, now=now))
+    for beat in heartbeats:
+        if pulses.is_of_another_time(beat, now=now):
+            logger.warning("heartbeat with a wrong clock", extra={"node_id": beat.node})
+    beats = [beat for beat in heartbeats if beat.node in heard]
+    _withdraw_unwanted(beats)
+    _repeat_settings(beats)
+    return [beat.node for beat in beats]
 
 
 def _withdraw_unwanted(heartbeats: Sequence[messages.Heartbeat]) -> None:
@@ -104,7 +68,7 @@ def _repeat_settings(heartbeats: Sequence[messages.Heartbeat]) -> None:
 
 def replica_ids(texts: Sequence[str]) -> list[int]:
     """Read assignment ids as the numbers they are; what is no number is nobody's."""
-    return [int(text) for text in texts if text.isdecimal() and len(text) < 19]
+    return pulses.replica_ids(texts)
 
 
 def expire(*, now: datetime) -> int:

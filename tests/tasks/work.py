@@ -62,13 +62,18 @@ def answers_of(replica: Replica, *found: Sequence[float]) -> list[messages.Answe
 
 def take(*sent: messages.Report, now: datetime = NOW) -> list[policy.Decision | None]:
     """Store reports in one batch, then decide; return what was decided for each chunk."""
+    chunk_ids = accept(*sent, now=now)
+    return [verdicts.advance(chunk_id=chunk_id, now=now) for chunk_id in chunk_ids]
+
+
+def accept(*sent: messages.Report, now: datetime = NOW) -> list[int]:
+    """Store reports in one batch and decide nothing; return the chunks that changed."""
     signed = [
         reports.SignedReport(report=report, body=report.model_dump_json(), signature="s" * 88)
         for report in sent
     ]
     with transaction.atomic():
-        chunk_ids = reports.accept(signed, now=now)
-    return [verdicts.advance(chunk_id=chunk_id, now=now) for chunk_id in chunk_ids]
+        return reports.accept(signed, now=now)
 
 
 def everything() -> dict[str, list[tuple[Any, ...]]]:
