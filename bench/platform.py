@@ -19,21 +19,29 @@ SERVICES = stack.BASE_DIR / "bin" / "services"
 
 
 @contextmanager
-def running() -> Iterator[stack.Stack]:
-    """Start PostgreSQL, RabbitMQ, portal, ingest, worker and beat; stop and remove all."""
+def running(
+    *, with_servers: bool = True, variables: Mapping[str, str] | None = None
+) -> Iterator[stack.Stack]:
+    """Start portal, ingest, worker and beat; stop and remove all.
+
+    `variables` are set in the environment of all. On private PostgreSQL and RabbitMQ, or on SQLite and the broker made of files.
+    """
     with tempfile.TemporaryDirectory(prefix="nodefolk-bench-") as folder:
         data_dir = Path(folder)
         data_dir.chmod(0o711)  # so that the user postgres reaches its database
         servers = str(data_dir / "services")
-        subprocess.run([SERVICES, "start", servers], check=True, stdout=sys.stderr)
+        if with_servers:
+            subprocess.run([SERVICES, "start", servers], check=True, stdout=sys.stderr)
         port = stack.free_port()
         environment = {
             **os.environ,
-            **stack.server_variables(Path(servers)),
+            **dict.fromkeys(stack.SERVER_VARIABLES, ""),
+            **(stack.server_variables(Path(servers)) if with_servers else {}),
             "NODEFOLK_DATA": str(data_dir / "data"),
             "NODEFOLK_PUBLIC_URL": f"http://127.0.0.1:{port}",
             "NODEFOLK_LOG_LEVEL": "WARNING",
             "DJANGO_SETTINGS_MODULE": "portal.settings",
+            **(variables or {}),
         }
         running_stack = stack.Stack(data_dir=data_dir, environment=environment, port=port)
         try:
@@ -48,7 +56,8 @@ def running() -> Iterator[stack.Stack]:
             yield running_stack
         finally:
             running_stack.stop_all()
-            subprocess.run([SERVICES, "stop", servers], check=False, stdout=sys.stderr)
+            if with_servers:
+                subprocess.run([SERVICES, "stop", servers], check=False, stdout=sys.stderr)
 
 
 def python(running_stack: stack.Stack, code: str) -> Any:
@@ -62,6 +71,12 @@ def python(running_stack: stack.Stack, code: str) -> Any:
         text=True,
     )
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def server_pids(running_stack: stack.Stack) -> dict[str, list[int]]:
+    """Return the processes of PostgreSQL and RabbitMQ; what they started are their children."""
+    folder = running_stack.data_dir / "services" / "pids"
+    return {path.name: [int(path.read_text().split()[0])] for path in sorted(folder.iterdir())}
 
 
 def say(line: str) -> None:

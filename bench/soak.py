@@ -1,33 +1,35 @@
-"""Does a node grow? Two hours of a node's life pressed into minutes, on a real broker.
+"""Does a node grow? Hours of a node's life pressed into minutes, on a real broker.
 
-Two nodes of two owners idle first (processor use and memory with ONNX Runtime loaded), then
-work without a pause: job after job, paused and resumed from the page in between. Memory,
-open files and threads are sampled after each job; the second quarter of the samples is
-compared with the last. The first quarter is warming up.
+Two nodes of two owners idle first (`bin/bench idle` says more on that), then work without a
+pause: job after job of one-picture chunks, paused and resumed from the page in between. What
+could leak does so by chunk, and a chunk of a large job takes up to ten seconds: `chunk_hours`
+is how long a slot would have been busy with as many. Memory of the node and its rooms, open
+files and threads are sampled after each job; the second quarter of the samples is compared
+with the last. The first quarter is warming up.
+
+    bin/bench soak [--seconds 600]
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
 from bench import platform
+from bench.processes import Sample, look
 from portal.demo import sample, stack
+from tasks import chunking
 from workers import memory
 
 NODES = 2
 IDLE_SECONDS = 30
 PHOTOS = 6
-#: Work of a busy day: at 8 pictures a second two hours are 57,600; pressed by what a chunk
-#: costs besides computing, which is what could leak.
-SECONDS_DEFAULT = 120
-RSS_GROWTH_MAX = 1.05
+SECONDS_DEFAULT = 600
+#: Last quarter against the second: noise of what happens to be open in between.
+GROWTH_MAX = 1.05
 
 _PREPARE = f"""
 from dataclasses import asdict
@@ -41,32 +43,6 @@ tokens = [nodes.issue_token(owner_id=logins[name].user_id, now=now).token for na
 keys = {{name: login.api_key for name, login in logins.items()}}
 print(json.dumps({{"keys": keys, "tokens": tokens}}))
 """
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A process at one moment."""
-
-    rss_mib: float
-    files: int
-    threads: int
-    cpu_seconds: float
-
-
-def look(pid: int) -> Sample:
-    """Read /proc of a running process."""
-    folder = Path(f"/proc/{pid}")
-    status = dict(
-        line.split(":", 1) for line in (folder / "status").read_text().splitlines() if ":" in line
-    )
-    words = (folder / "stat").read_text().rpartition(")")[2].split()
-    ticks = int(words[11]) + int(words[12])
-    return Sample(
-        rss_mib=int(status["VmRSS"].split()[0]) / 1024,
-        files=len(list((folder / "fd").iterdir())),
-        threads=int(status["Threads"]),
-        cpu_seconds=ticks / os.sysconf("SC_CLK_TCK"),
-    )
 
 
 def idle(pid: int, seconds: float) -> dict[str, float]:
@@ -85,7 +61,7 @@ def growth(samples: list[Sample]) -> dict[str, float]:
     quarter = len(samples) // 4
     early, late = samples[quarter : 2 * quarter], samples[-quarter:]
     figures: dict[str, float] = {}
-    for name in ("rss_mib", "files", "threads"):
+    for name in ("rss_mib", "pss_mib", "files", "threads"):
         figures[f"{name}_early"], figures[f"{name}_late"] = (
             round(statistics.median(getattr(each, name) for each in part), 1)
             for part in (early, late)
@@ -93,7 +69,9 @@ def growth(samples: list[Sample]) -> dict[str, float]:
     return figures
 
 
-def work(running: stack.Stack, keys: dict[str, str], pid: int, seconds: float) -> tuple[int, list]:
+def work(
+    running: stack.Stack, keys: dict[str, str], pid: int, seconds: float
+) -> tuple[int, list[Sample]]:
     """Keep the nodes busy; return how many pictures were computed, and the samples."""
     samples: list[Sample] = []
     photos = sorted((stack.BASE_DIR / "portal" / "photos").glob("*.png"))[:PHOTOS]
@@ -133,10 +111,16 @@ def main() -> int:
         platform.say(f"idle: {figures}; working for {options.seconds:.0f} s")
         pictures, samples = work(running, prepared["keys"], pid, options.seconds)
         figures |= growth(samples)
-    figures |= {"pictures": pictures, "jobs": len(samples)}
+    # Every picture is a chunk of its own and is computed by both nodes.
+    chunk_hours = pictures * chunking.CHUNK_MS_MAX / 1000 / 3600
+    figures |= {
+        "pictures": pictures,
+        "jobs": len(samples),
+        "chunk_hours": round(chunk_hours, 1),
+    }
     platform.result("soak", figures=figures, noise={"seconds": options.seconds})
     is_steady = (
-        figures["rss_mib_late"] <= figures["rss_mib_early"] * RSS_GROWTH_MAX
+        figures["pss_mib_late"] <= figures["pss_mib_early"] * GROWTH_MAX
         and figures["files_late"] <= figures["files_early"] + 1
         and figures["threads_late"] <= figures["threads_early"] + 1
     )

@@ -39,6 +39,8 @@ def audit(*, now: datetime, intent_age_max: timedelta = INTENT_AGE_MAX) -> list[
         _nobody("floors_hold", _below_floor(), "code"),
         _nobody("intents_are_posted", _overdue(now - intent_age_max), "key"),
         _nobody("posted_intents_have_transfers", _without_transfer(), "key"),
+        _nobody("stopped_rewards_stay", _stopped_but_moved(), "key"),
+        _nobody("pending_equals_rewards", _unlike_their_rewards(), "code"),
     ]
 
 
@@ -82,9 +84,9 @@ def _below_floor() -> QuerySet[LedgerAccount]:
 
 
 def _overdue(before: datetime) -> QuerySet[TransferIntent]:
-    return TransferIntent.objects.filter(posted_at__isnull=True).filter(
-        Q(due_at__isnull=True, created_at__lt=before) | Q(due_at__lt=before)
-    )
+    return TransferIntent.objects.filter(
+        posted_at__isnull=True, frozen_at__isnull=True, voided_at__isnull=True
+    ).filter(Q(due_at__isnull=True, created_at__lt=before) | Q(due_at__lt=before))
 
 
 def _without_transfer() -> QuerySet[TransferIntent]:
@@ -92,3 +94,26 @@ def _without_transfer() -> QuerySet[TransferIntent]:
         key=OuterRef("key"), credit=OuterRef("credit"), amount_minor=OuterRef("amount_minor")
     )
     return TransferIntent.objects.filter(~Exists(same), posted_at__isnull=False)
+
+
+def _stopped_but_moved() -> QuerySet[TransferIntent]:
+    """Frozen or voided rewards that became available all the same."""
+    return TransferIntent.objects.filter(
+        Q(frozen_at__isnull=False) | Q(voided_at__isnull=False),
+        Exists(Transfer.objects.filter(key=OuterRef("key"))),
+    )
+
+
+def _unlike_their_rewards() -> QuerySet[LedgerAccount]:
+    """Pending accounts that, once all is posted, do not hold what is to become available."""
+    waiting = TransferIntent.objects.filter(posted_at__isnull=True, voided_at__isnull=True)
+    return (
+        LedgerAccount.objects.filter(kind=LedgerAccount.Kind.USER_PENDING)
+        .annotate(coming=_sum_of(waiting, "credit"), going=_sum_of(waiting, "debit"))
+        .exclude(credits_minor=F("debits_minor") - F("coming") + F("going"))
+    )
+
+
+def _sum_of(intents: QuerySet[TransferIntent], side: str) -> Coalesce:
+    grouped = intents.filter(**{side: OuterRef("pk")}).order_by().values(side)
+    return Coalesce(Subquery(grouped.annotate(total=Sum("amount_minor")).values("total")), 0)

@@ -1,4 +1,4 @@
-"""Moving money: the only functions that write to the ledger.
+"""Moving money: with `rewards` the only functions that write to the ledger.
 
 Spending (`hold`, `release_hold`) happens at once, inside the transaction of what it pays
 for. Earning (`record_intents`) is recorded there and posted a moment later, in batches.
@@ -192,8 +192,13 @@ def post_intents(*, limit: int, now: datetime) -> int:
 
 
 def mature(*, now: datetime, limit: int) -> int:
-    """Make up to `limit` rewards available whose time has come; return how many."""
-    due = TransferIntent.objects.filter(posted_at__isnull=True, due_at__lte=now)
+    """Make up to `limit` rewards available whose time has come; return how many.
+
+    Those that are frozen or voided (`rewards`) are left where they are.
+    """
+    due = TransferIntent.objects.filter(
+        posted_at__isnull=True, due_at__lte=now, frozen_at__isnull=True, voided_at__isnull=True
+    )
     return posting.post_waiting(due.order_by("due_at", "pk"), limit=limit, now=now)
 
 
@@ -215,7 +220,9 @@ def release_hold(*, ref_type: str, ref_id: str, now: datetime) -> int:
     available = chart.available(owner_id)
     available_id = chart.open_accounts([available])[available.code]
     waiting = list(
-        TransferIntent.objects.filter(debit_id=escrow_id, posted_at__isnull=True).order_by("pk")
+        TransferIntent.objects.filter(
+            debit_id=escrow_id, posted_at__isnull=True, voided_at__isnull=True
+        ).order_by("pk")
     )
     accounts = posting.lock_accounts({escrow_id, available_id} | posting.accounts_of(waiting))
     posting.post(waiting, accounts=accounts, now=now)

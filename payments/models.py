@@ -138,6 +138,7 @@ class TransferIntent(Movement):
 
     Invariants:
         intent_amount_positive, intent_between_two_accounts.
+        intent_stopped_not_posted: what is frozen or voided never moved.
         Every posted intent has a transfer of the same key (`invariants.audit`).
     """
 
@@ -147,12 +148,21 @@ class TransferIntent(Movement):
     posted_at = models.DateTimeField(null=True, blank=True)
     #: Set while what it pays for is looked at again; it is not posted until it is null again.
     frozen_at = models.DateTimeField(null=True, blank=True)
+    #: Set while it is not to be posted at all: what it pays for turned out to be wrong.
+    voided_at = models.DateTimeField(null=True, blank=True)
+    #: How often it was voided; numbers the keys of those movements (`rewards.void`).
+    voids = models.PositiveSmallIntegerField(default=0, db_default=0)
 
     class Meta:
         constraints = [
             models.CheckConstraint(condition=Q(amount_minor__gt=0), name="intent_amount_positive"),
             models.CheckConstraint(
                 condition=~Q(debit=F("credit")), name="intent_between_two_accounts"
+            ),
+            models.CheckConstraint(
+                condition=Q(posted_at__isnull=True)
+                | Q(frozen_at__isnull=True, voided_at__isnull=True),
+                name="intent_stopped_not_posted",
             ),
         ]
         # Each holds only what waits, so its size does not grow with history.
@@ -166,17 +176,31 @@ class TransferIntent(Movement):
             # ledger.mature
             models.Index(
                 fields=["due_at", "id"],
-                condition=Q(posted_at__isnull=True, due_at__isnull=False),
+                condition=Q(
+                    posted_at__isnull=True,
+                    due_at__isnull=False,
+                    frozen_at__isnull=True,
+                    voided_at__isnull=True,
+                ),
                 name="intent_due",
             ),
             # ledger.release_hold
             models.Index(
-                fields=["debit"], condition=Q(posted_at__isnull=True), name="intent_of_escrow"
+                fields=["debit"],
+                condition=Q(posted_at__isnull=True, voided_at__isnull=True),
+                name="intent_of_escrow",
+            ),
+            # queries.wallet
+            models.Index(
+                fields=["debit"],
+                include=["amount_minor"],
+                condition=Q(frozen_at__isnull=False),
+                name="intent_frozen",
             ),
             # queries.earnings: holds its amounts, so the table itself is not read
             models.Index(
                 fields=["earned_by"],
-                include=["posted_at", "amount_minor"],
+                include=["posted_at", "frozen_at", "voided_at", "amount_minor"],
                 condition=Q(kind="mature"),
                 name="intent_by_earner",
             ),

@@ -2,10 +2,12 @@
 
 Note [Locks of the ledger]
     Every balance changes under a lock on its account row, and all locks of one batch are
-    taken at once in the order of primary keys, so posters and holds cannot deadlock. An
-    intent is posted only by who holds both its accounts, so intents need no locks of
-    their own. The lock is NO KEY UPDATE: recording an intent takes KEY SHARE on its
-    accounts (the foreign key) and must never wait for a poster. SQLite has one writer.
+    taken at once in the order of primary keys, so posters and holds cannot deadlock. The
+    lock is NO KEY UPDATE: recording an intent takes KEY SHARE on its accounts (the foreign
+    key) and must never wait for a poster. An intent is posted only by who holds both its
+    accounts; its own row is locked as well, against `rewards`, which freezes and voids
+    without locking accounts. A poster skips rows that are locked: it holds accounts, so it
+    must wait for nothing more. SQLite has one writer.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from payments import chart
 from payments.models import LedgerAccount, TransferIntent
@@ -80,16 +82,21 @@ def post(
 ) -> int:
     """Post intents, all of whose accounts the caller has just locked.
 
-    An intent that another poster has posted meanwhile is left out. One that its escrow
-    cannot pay is paid from the reserve: the work was accepted. One that any other
+    An intent that another poster has posted meanwhile, or that was frozen, voided or
+    postponed or is about to be, is left out. One that its escrow cannot pay is paid from the reserve: the work was accepted. One that any other
     account cannot pay waits. Returns the number of intents posted.
     """
     balances = {pk: account.balance_minor for pk, account in accounts.items()}
     posted = 0
     for start in range(0, len(intents), BATCH_MAX):
-        still_waiting = TransferIntent.objects.filter(
+        still_waiting = TransferIntent.objects.select_for_update(
+            no_key=True, skip_locked=True, of=("self",)
+        ).filter(
+            Q(due_at__isnull=True) | Q(due_at__lte=now),
             pk__in=[intent.pk for intent in intents[start : start + BATCH_MAX]],
             posted_at__isnull=True,
+            frozen_at__isnull=True,
+            voided_at__isnull=True,
         )
         funded, uncovered = _fund(still_waiting.order_by("pk"), accounts, balances)
         moved = _insert_transfers(funded, now=now)

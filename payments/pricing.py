@@ -1,7 +1,9 @@
 """The published price list, and the price of a job fixed before it runs.
 
-Price = images x replicas x reward x (1 + fee). The hold equals the price: replicas beyond
-those quoted, after a disagreement, are the platform's risk and paid from its own reserve.
+Price = images x replicas x reward x (1 + fee), the most a job costs: each picture by as many
+nodes as it takes when nobody knows them. It is held, and what better known nodes make
+unnecessary returns. Replicas beyond those quoted, after a disagreement, are the platform's
+risk and paid from its own reserve.
 Every figure is per image, so the parts of any cut into chunks sum to the price exactly.
 """
 
@@ -71,7 +73,9 @@ def price_images(*, kind: Kind, images: int, quorum: int) -> Price:
     if not (0 < images <= IMAGES_MAX and 0 < quorum <= QUORUM_MAX):
         raise NotPriced(f"cannot price {images} images by {quorum} replicas")
     work = PriceLine(
-        label=f"{LABELS[kind]}, each image by {quorum} nodes" if quorum > 1 else LABELS[kind],
+        label=f"{LABELS[kind]}, each image by at most {quorum} nodes"
+        if quorum > 1
+        else LABELS[kind],
         quantity=images * quorum,
         unit_minor=reward_minor(kind=kind, images=1),
     )

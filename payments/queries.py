@@ -32,6 +32,8 @@ class Wallet:
     asset: str
     available_minor: int
     pending_minor: int
+    #: Of `pending_minor`: kept back while the work is looked at again.
+    frozen_minor: int
     #: Set aside in the escrows of the user's own jobs.
     held_minor: int
     #: All that ever left to a rail.
@@ -74,11 +76,15 @@ class Escrow:
 
 @dataclass(frozen=True, kw_only=True)
 class RewardState:
-    """What one accepted replica earned; `released_at` may lie ahead while it is pending."""
+    """What one replica earned, and where that is.
+
+    `released_at` may lie ahead while it is pending, is the earliest time while it is frozen,
+    and null when it was voided.
+    """
 
     reward_minor: int
-    state: Literal["pending", "available"]
-    released_at: datetime
+    state: Literal["pending", "frozen", "voided", "available"]
+    released_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +92,13 @@ class Earnings:
     """What one node earned for its owner, minor units."""
 
     pending_minor: int
+    #: Of `pending_minor`: kept back while the work is looked at again.
+    frozen_minor: int
     available_minor: int
 
 
 def wallet(owner_id: int) -> Wallet:
-    """Return the balances of a user; zeros for who has never had money. One query."""
+    """Return the balances of a user; zeros for who has never had money. Two queries."""
     balances, debits = dict[str, int](), dict[str, int]()
     for kind, balance_minor, debits_minor in (
         LedgerAccount.objects.filter(owner_id=owner_id)
@@ -103,6 +111,7 @@ def wallet(owner_id: int) -> Wallet:
         asset=money.ASSET,
         available_minor=balances.get(LedgerAccount.Kind.USER_AVAILABLE, 0),
         pending_minor=balances.get(LedgerAccount.Kind.USER_PENDING, 0),
+        frozen_minor=_frozen_minor(owner_id),
         held_minor=balances.get(LedgerAccount.Kind.ESCROW, 0),
         paid_minor=debits.get(LedgerAccount.Kind.USER_PAID, 0),
     )
@@ -157,20 +166,34 @@ def escrow(ref_type: str, ref_id: str) -> Escrow:
 
 
 def rewards(replica_ids: Collection[str]) -> dict[str, RewardState]:
-    """Return what each replica earned; one without a reward is absent. One query."""
+    """Return what each replica earned; one never rewarded is absent. One query."""
     maturing = TransferIntent.objects.filter(
         key__in=[f"replica:{replica_id}:mature" for replica_id in replica_ids]
     )
     found = dict[str, RewardState]()
     for intent in maturing:
-        released_at = intent.posted_at or intent.due_at
-        assert released_at is not None
         found[intent.ref_id] = RewardState(
             reward_minor=intent.amount_minor,
-            state="available" if intent.posted_at else "pending",
-            released_at=released_at,
+            state=_reward_state(intent),
+            released_at=None if intent.voided_at else intent.posted_at or intent.due_at,
         )
     return found
+
+
+def _reward_state(intent: TransferIntent) -> Literal["pending", "frozen", "voided", "available"]:
+    if intent.posted_at:
+        return "available"
+    if intent.voided_at:
+        return "voided"
+    return "frozen" if intent.frozen_at else "pending"
+
+
+def _frozen_minor(owner_id: int) -> int:
+    # Uses index: intent_frozen, which holds only what is frozen now.
+    frozen = TransferIntent.objects.filter(
+        frozen_at__isnull=False, debit__code=chart.pending(owner_id).code
+    )
+    return int(frozen.aggregate(total=Sum("amount_minor", default=0))["total"])
 
 
 def _seen(
@@ -201,19 +224,23 @@ def _seen(
 def earnings(earners: Collection[str]) -> dict[str, Earnings]:
     """Sum what each of these nodes earned; one without rewards is absent.
 
-    One query, from the index intent_by_earner alone.
+    One query, from the index intent_by_earner alone. What was voided is not counted.
     """
+    waits = Q(posted_at__isnull=True, voided_at__isnull=True)
     sums = (
         TransferIntent.objects.filter(kind=Transfer.Kind.MATURE, earned_by__in=earners)
         .values("earned_by")
         .annotate(
-            pending=Sum("amount_minor", filter=Q(posted_at__isnull=True), default=0),
+            pending=Sum("amount_minor", filter=waits, default=0),
+            frozen=Sum("amount_minor", filter=Q(frozen_at__isnull=False), default=0),
             available=Sum("amount_minor", filter=Q(posted_at__isnull=False), default=0),
         )
     )
     return {
         row["earned_by"]: Earnings(
-            pending_minor=int(row["pending"]), available_minor=int(row["available"])
+            pending_minor=int(row["pending"]),
+            frozen_minor=int(row["frozen"]),
+            available_minor=int(row["available"]),
         )
         for row in sums
     }

@@ -15,7 +15,7 @@ from django.http import Http404
 
 from portal.models import ApiKey, User
 from tasks import catalog
-from tasks.models import CatalogModel, Dataset, Image, Item, Job, Node, Replica
+from tasks.models import Appeal, CatalogModel, Dataset, Image, Item, Job, Node, Replica
 
 Row = TypeVar("Row", bound=Model)
 
@@ -23,6 +23,8 @@ _ID = re.compile(r"[a-z]{1,8}_[0-9a-z]{26}")
 #: Row numbers are shown as text; nineteen digits hold every 64-bit one.
 _NUMBER = re.compile(r"[1-9][0-9]{0,18}")
 _NUMBER_MAX = 2**63 - 1
+#: What belongs to a piece of work.
+_WORK = ("node", "chunk", "job__model", "gold", "appeal")
 
 
 class NotFound(Http404):
@@ -116,8 +118,22 @@ def replica(user: User, replica_id: str | int) -> Replica:
     Raises:
         NotFound: no such work of theirs.
     """
-    rows = Replica.objects.filter(node__owner=user).select_related("node", "chunk", "job__model")
-    return _one(rows, _number(replica_id))
+    rows = Replica.objects.filter(node__owner=user, operator=user)
+    return _one(rows.select_related(*_WORK), _number(replica_id))
+
+
+def appeal(user: User, appeal_id: str | int) -> Appeal:
+    """Return an appeal for staff to decide, with the work it is about.
+
+    Raises:
+        NotFound: no such appeal, or the user is not among those who decide.
+    """
+    if not (user.is_staff and user.has_perm("tasks.change_appeal")):
+        raise NotFound("There is no such thing here.")
+    rows = Appeal.objects.select_related(
+        *[f"replica__{name}" for name in _WORK if name != "appeal"]
+    )
+    return _one(rows, _number(appeal_id))
 
 
 def key(user: User, key_id: str) -> ApiKey:

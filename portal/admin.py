@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterable
 from django.contrib import admin, messages
 from django.db.models import Case, QuerySet, Value, When
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from payments import money
 from payments.admin import ReadOnlyAdmin
 from portal import kyc
 from portal.models import ApiKey, KycCase, User
-from tasks import nodes
+from tasks import appeals, nodes
 from tasks.errors import Refused
-from tasks.models import CatalogModel, Job, JobEvent, Node
+from tasks.models import Appeal, CatalogModel, Job, JobEvent, Node
 
 admin.site.site_header = "Nodefolk staff"
 admin.site.site_title = "Nodefolk staff"
@@ -178,6 +181,64 @@ class JobAdmin(ReadOnlyAdmin):
     def price(self, job: Job) -> str:
         """Show the price with its decimals."""
         return money.format_amount(job.price_minor)
+
+
+@admin.register(Appeal)
+class AppealAdmin(ReadOnlyAdmin):
+    """Appeals; those that wait for staff come first, with a link to both answers."""
+
+    list_display = ("answers", "operator", "reason", "state", "created_at", "decided_by")
+    list_display_links = None
+    list_filter = ("state",)
+    list_select_related = ("operator", "replica", "decided_by")
+    search_fields = ("operator__email", "replica__node__id")
+    ordering = (
+        Case(
+            When(state=Appeal.State.STAFF, then=Value(0)),
+            When(state=Appeal.State.REFEREE, then=Value(1)),
+            default=Value(2),
+        ),
+        "created_at",
+        "pk",
+    )
+    actions = ("uphold", "deny")
+
+    @admin.display(description="answers")
+    def answers(self, appeal: Appeal) -> SafeString:
+        """Lead to the page that draws both."""
+        return format_html('<a href="{}">Both answers</a>', reverse("appeal", args=[appeal.pk]))
+
+    @admin.display(description="refused for")
+    def reason(self, appeal: Appeal) -> str:
+        """Say why the work was refused."""
+        return appeal.replica.reason.replace("_", " ")
+
+    @admin.action(description="Uphold: pay, and believe the node again", permissions=["decide"])
+    def uphold(self, request: HttpRequest, chosen: QuerySet[Appeal]) -> None:
+        """Uphold each selected appeal that waits."""
+        self._decide(request, chosen, appeals.uphold)
+
+    @admin.action(description="Deny: the refusal stands", permissions=["decide"])
+    def deny(self, request: HttpRequest, chosen: QuerySet[Appeal]) -> None:
+        """Deny each selected appeal that waits."""
+        self._decide(request, chosen, appeals.deny)
+
+    def _decide(
+        self, request: HttpRequest, chosen: QuerySet[Appeal], decide: Callable[..., Appeal]
+    ) -> None:
+        staff = _staff(request)
+        _each(
+            self,
+            request,
+            chosen.values_list("pk", flat=True),
+            lambda appeal_id: decide(
+                appeal_id=appeal_id, staff_id=staff.pk, note="", now=timezone.now()
+            ),
+        )
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        """Tell who may run the two actions; nobody edits the fields."""
+        return request.user.has_perm("tasks.change_appeal")
 
 
 @admin.register(JobEvent)

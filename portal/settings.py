@@ -76,6 +76,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "portal.shortcuts.SignedBlobMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -152,6 +153,12 @@ NODE_BURST = env.integer("NODEFOLK_NODE_BURST", 1500)
 # How long a node may be silent before its work goes to another, seconds. Nodes send a sign
 # of life every 15 s while they work, so less than that is for tests only.
 LEASE_SECONDS = env.integer("NODEFOLK_LEASE_SECONDS", 45)
+
+# Jobs of at least so many chunks are tried on one chunk first.
+SMOKE_CHUNKS_MIN = env.integer("NODEFOLK_SMOKE_CHUNKS_MIN", 20)
+
+# Pictures the platform's referee may compute in an hour: disputes, smoke tests, gold.
+REFEREE_IMAGES_PER_HOUR = env.integer("NODEFOLK_REFEREE_IMAGES_PER_HOUR", 2000)
 
 # The platform's Ed25519 key that signs assignments; made on first use when absent.
 PLATFORM_KEY_PATH = Path(env.text("NODEFOLK_PLATFORM_KEY", str(DATA_DIR / "platform.key")))

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from tasks import acks, dispatch, floods, leases, nodes, reports, scheduling
 from tasks.models import Node
 from tasks.reasons import NodeReason
-from tasks.verification import verdicts
+from tasks.verification import batches, gold, strikes
 from workers.protocol import limits, messages, routes, signatures
 
 logger = logging.getLogger(__name__)
@@ -97,8 +97,9 @@ def take(
     for start in range(0, len(signed), REPORTS_MAX):
         with transaction.atomic():
             chunk_ids = reports.accept(signed[start : start + REPORTS_MAX], now=now)
-        for chunk_id in chunk_ids:
-            verdicts.advance(chunk_id=chunk_id, now=now)
+            gold.score(chunk_ids, now=now)
+        batches.decide_all(chunk_ids, now=now)
+    strikes.enforce(now=now)
     assigned = scheduling.assign_ready(now=now)
     with transaction.atomic():
         dispatch.receipt(reports=_receipts(proven))

@@ -8,13 +8,26 @@ from typing import Any
 
 from celery import shared_task
 
-from tasks import admission, scheduling, sweeps
+from tasks import admission, referee, scheduling, sweeps
+from tasks.verification import gold
 
 
 @shared_task(name="tasks.sweep", acks_late=True)
 def sweep(**_: Any) -> None:
     """Put right what was lost."""
     sweeps.sweep(now=datetime.now(UTC))
+
+
+@shared_task(name="tasks.referee", acks_late=True)
+def decide_as_referee(*, chunk_id: int, **_: Any) -> None:
+    """Compute a disputed chunk here."""
+    referee.run(chunk_id=chunk_id, now=datetime.now(UTC))
+
+
+@shared_task(name="tasks.make_gold", acks_late=True)
+def make_gold(**_: Any) -> None:
+    """Keep a stock of pictures whose answer is known."""
+    gold.make(now=datetime.now(UTC))
 
 
 @shared_task(name="tasks.schedule", acks_late=True)

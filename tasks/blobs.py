@@ -14,11 +14,10 @@ import secrets
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import IO
 from urllib.parse import urlencode
 
 from django.conf import settings
-from django.core.files.base import ContentFile
+from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
 from django.core.signing import BadSignature, Signer
 
@@ -92,8 +91,8 @@ def read(digest: str) -> bytes:
     return _read(location(digest))
 
 
-def open_stream(digest: str) -> IO[bytes]:
-    """Open the bytes for reading; the caller closes.
+def open_stream(digest: str) -> File[bytes]:
+    """Open the bytes for reading, with their `size`; the caller closes.
 
     Raises:
         FileNotFoundError: they are not there.

@@ -22,6 +22,8 @@ SWEEP_SECONDS = 2.0
 #: Seconds between two runs of the ledger's poster.
 POST_SECONDS = 2.0
 MATURE_SECONDS = 30.0
+#: Seconds between two looks at the stock of gold pictures.
+GOLD_SECONDS = 15.0
 
 
 class PlatformConsumer(Consumer):
@@ -73,6 +75,11 @@ app.conf.update(
     beat_schedule_filename=str(settings.DATA_DIR / "beat-schedule"),
     beat_schedule={
         "sweep": {"task": "tasks.sweep", "schedule": SWEEP_SECONDS, "options": {"expires": 10}},
+        "gold": {
+            "task": "tasks.make_gold",
+            "schedule": GOLD_SECONDS,
+            "options": {"expires": 10},
+        },
         "post": {
             "task": "payments.post_intents",
             "schedule": POST_SECONDS,

@@ -56,6 +56,11 @@ def enforce_admission(*, node_id: str) -> None:
     _after_commit(outgoing.enforce_admission, node_id=node_id)
 
 
+def referee(*, chunk_id: int) -> None:
+    """Let a platform worker compute the chunk; its answer decides."""
+    _after_commit(outgoing.send_work, name="tasks.referee", arguments={"chunk_id": chunk_id})
+
+
 def restore_queue(*, node_id: str) -> None:
     """Let a platform worker make the node's queue, should it have expired."""
     _after_commit(outgoing.send_work, name="tasks.restore_queue", arguments={"node_id": node_id})

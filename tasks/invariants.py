@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.db.models import Count, F, Q
+from django.db.models.functions import Now
 
+from payments import queries as payments_queries
 from tasks import blobs
-from tasks.models import Blob, Chunk, Item, Job, Node, Replica
+from tasks.models import Blob, Chunk, Credibility, Item, Job, Node, Replica, Strike
 
 #: Blobs whose files are looked for in one run.
 BLOBS_MAX = 10_000
+#: Pieces of work whose rewards are looked for.
+REPLICAS_MAX = 5_000
 _ENDED = (Job.State.FINISHED, Job.State.FAILED, Job.State.CANCELLED)
 
 
@@ -34,7 +39,12 @@ def audit() -> Iterator[Finding]:
     yield _none(
         "chunk_slots_match",
         Chunk.objects.filter(state=Chunk.State.OPEN)
-        .annotate(present=Count("replicas", filter=Q(replicas__state__in=["leased", "reported"])))
+        .annotate(
+            # Accepted while the chunk is open: an appeal was upheld before others answered.
+            present=Count(
+                "replicas", filter=Q(replicas__state__in=["leased", "reported", "accepted"])
+            )
+        )
         .exclude(present=F("granted"))
         .count(),
         "open chunks whose granted differs from their replicas",
@@ -44,7 +54,32 @@ def audit() -> Iterator[Finding]:
         Item.objects.filter(state=Item.State.FINAL, detections__isnull=True).count(),
         "final items without a result",
     )
+    yield _none(
+        "provisional_items_have_results",
+        Item.objects.filter(state=Item.State.PROVISIONAL, detections__isnull=True).count(),
+        "provisional items without a result",
+    )
     yield _none("job_counters_match", _miscounted_jobs(), "jobs whose counters are wrong")
+    yield _none(
+        "accepted_are_rewarded",
+        _unrewarded(),
+        "accepted or cancelled pieces of work without a reward",
+    )
+    yield _none(
+        "strikes_are_enforced",
+        Strike.objects.filter(
+            enforced_at=None, created_at__lt=Now() - timedelta(minutes=1)
+        ).count(),
+        "strikes that nobody carried out",
+    )
+    yield _none(
+        "barred_nodes_believed_nowhere",
+        Credibility.objects.filter(
+            state__in=[Credibility.State.QUARANTINED, Credibility.State.BANNED],
+            struck_at=None,
+        ).count(),
+        "nodes barred without a strike",
+    )
     yield _none(
         "open_leases_have_nodes",
         Replica.objects.filter(state=Replica.State.LEASED)
@@ -70,14 +105,31 @@ def audit() -> Iterator[Finding]:
     yield _none("blobs_present", missing, "blobs without a file")
 
 
+def _unrewarded() -> int:
+    """Count paid work without a reward among the newest."""
+    worked = list(
+        Replica.objects.filter(state__in=[Replica.State.ACCEPTED, Replica.State.CANCELLED])
+        .order_by("-pk")
+        .values_list("pk", flat=True)[:REPLICAS_MAX]
+    )
+    rewarded = payments_queries.rewards([str(pk) for pk in worked])
+    return len(worked) - len(rewarded)
+
+
 def _miscounted_jobs() -> int:
     return (
         Job.objects.annotate(
+            provisional=Count("items", filter=Q(items__state=Item.State.PROVISIONAL)),
             final=Count("items", filter=Q(items__state=Item.State.FINAL)),
             failed=Count("items", filter=Q(items__state=Item.State.FAILED)),
             total=Count("items"),
         )
-        .exclude(final=F("items_final"), failed=F("items_failed"), total=F("items_total"))
+        .exclude(
+            provisional=F("items_provisional"),
+            final=F("items_final"),
+            failed=F("items_failed"),
+            total=F("items_total"),
+        )
         .count()
     )
 

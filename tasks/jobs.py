@@ -13,11 +13,11 @@ from django.db import transaction
 from django.db.models import F
 
 from payments import pricing
-from tasks import catalog, chunking, dispatch, events, fleet, settlement
+from tasks import catalog, chunking, costs, dispatch, events, fleet, settlement
 from tasks.errors import Refused
 from tasks.models import CatalogModel, Chunk, Dataset, Image, Item, Job, Replica
 from tasks.reasons import EventCode, JobReason, ReplicaReason
-from tasks.verification import policy
+from tasks.verification import acceptance, smoke
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ OVERHEAD_SECONDS = 0.5
 #: p90 of the time a job takes over its median, from the tail of the straggler simulation.
 P90_OVER_P50 = 1.6
 
-TARGET_ERRORS = tuple(policy.QUORUM)
+TARGET_ERRORS = tuple(acceptance.TIERS)
 _OPEN = (Job.State.QUEUED, Job.State.RUNNING, Job.State.PAUSED)
 
 
@@ -104,10 +104,16 @@ class JobRequest:
 class Quote:
     """What the job would cost and how long it may take, as things stand."""
 
+    #: The most it costs; held when the job is bought.
     price_minor: int
+    #: What will likely be spent of it, as the fleet is now; the rest returns.
+    expected_minor: int
     images: int
     chunks: int
+    replicas_planned: int
     replicas_expected: int
+    #: Share of the nodes online whose answer needs no second one, 0..1.
+    believed_share: float
     eta_p50_seconds: int
     eta_p90_seconds: int
     lines: Sequence[pricing.PriceLine]
@@ -121,6 +127,7 @@ class _Plan:
     chunk_size: int
     replicas: int
     price: pricing.Price
+    is_tried_first: bool
 
 
 def quote(*, owner_id: int, request: JobRequest, now: datetime) -> Quote:
@@ -132,13 +139,23 @@ def quote(*, owner_id: int, request: JobRequest, now: datetime) -> Quote:
     plan = _plan(owner_id=owner_id, request=request, now=now)
     chunks = math.ceil(len(plan.image_ids) / plan.chunk_size)
     nodes = max(1, fleet.online_count(now=now))
-    work_seconds = len(plan.image_ids) * plan.replicas * plan.model.image_ms / 1000
+    outlook = costs.expect(
+        target_error=request.target_error,
+        mode=request.mode,
+        checks_tenths=costs.records(model_id=plan.model.pk, now=now),
+    )
+    work_seconds = len(plan.image_ids) * outlook.replicas * plan.model.image_ms / 1000
     median = math.ceil(work_seconds / nodes + OVERHEAD_SECONDS)
     return Quote(
         price_minor=plan.price.price_minor,
+        expected_minor=costs.expected_minor(
+            price_minor=plan.price.price_minor, replicas_planned=plan.replicas, outlook=outlook
+        ),
         images=len(plan.image_ids),
         chunks=chunks,
-        replicas_expected=chunks * plan.replicas,
+        replicas_planned=chunks * plan.replicas,
+        replicas_expected=math.ceil(chunks * outlook.replicas),
+        believed_share=outlook.believed_share,
         eta_p50_seconds=median,
         eta_p90_seconds=math.ceil(median * P90_OVER_P50),
         lines=plan.price.lines,
@@ -161,7 +178,6 @@ def submit(*, owner_id: int, request: JobRequest, now: datetime) -> Job:
             dataset=plan.dataset,
             model=plan.model,
             target_error=request.target_error,
-            quorum=policy.quorum(target_error=request.target_error, mode=request.mode),
             replicas_planned=plan.replicas,
             score_threshold=request.score_threshold,
             mode=request.mode,
@@ -170,6 +186,7 @@ def submit(*, owner_id: int, request: JobRequest, now: datetime) -> Job:
             reward_image_minor=pricing.reward_minor(kind=_kind(request), images=1),
             fee_image_minor=pricing.fee_minor(kind=_kind(request), images=1),
             items_total=len(plan.image_ids),
+            smoke=Job.Smoke.RUNNING if plan.is_tried_first else Job.Smoke.NONE,
             submitted_at=now,
         )
         settlement.hold_price(job=job, now=now)
@@ -180,6 +197,8 @@ def submit(*, owner_id: int, request: JobRequest, now: datetime) -> Job:
             detail={"images": job.items_total, "price_minor": job.price_minor},
             now=now,
         )
+        if plan.is_tried_first:
+            smoke.begin(job=job, now=now)
         dispatch.announce(job_id=job.pk)
     logger.info("job submitted", extra={"job_id": job.pk})
     return job
@@ -264,7 +283,13 @@ def _stop_chunks(job_id: str, *, now: datetime) -> None:
         Replica.objects.filter(pk__in=[row.pk for row in stopped]).update(
             state=Replica.State.CANCELLED, reason=ReplicaReason.JOB_CANCELLED
         )
-        settlement.reward(chunk=chunk, replicas=stopped, planned=planned, now=now)
+        settlement.reward(
+            chunk=chunk,
+            replicas=stopped,
+            planned=planned,
+            matures_at=now + settlement.HOLD_WINDOW,
+            now=now,
+        )
         dispatch.withdraw(replica_ids=running)
 
 
@@ -319,18 +344,20 @@ def _plan(*, owner_id: int, request: JobRequest, now: datetime) -> _Plan:
         raise EmptyDataset("The data set holds no images.")
     if len(image_ids) > IMAGES_MAX:
         raise TooManyImages(f"One job takes at most {IMAGES_MAX} images.")
-    replicas = policy.planned_replicas(target_error=request.target_error, mode=request.mode)
+    replicas = acceptance.planned_replicas(target_error=request.target_error, mode=request.mode)
+    size = chunking.chunk_size(
+        images=len(image_ids), nodes=fleet.online_count(now=now), image_ms=model.image_ms
+    )
     return _Plan(
         dataset=dataset,
         model=model,
         image_ids=image_ids,
-        chunk_size=chunking.chunk_size(
-            images=len(image_ids),
-            nodes=fleet.online_count(now=now),
-            image_ms=model.image_ms,
-        ),
+        chunk_size=size,
         replicas=replicas,
         price=pricing.price_images(kind=kind, images=len(image_ids), quorum=replicas),
+        is_tried_first=smoke.is_needed(
+            model=model, chunks=math.ceil(len(image_ids) / size), mode=request.mode
+        ),
     )
 
 
@@ -361,7 +388,8 @@ def _cut(job: Job, plan: _Plan) -> None:
     runs = chunking.cut(plan.image_ids, size=plan.chunk_size)
     chunks = Chunk.objects.bulk_create(
         [
-            Chunk(job=job, index=index, items_count=len(run), wanted=plan.replicas)
+            # Raised when it is given out, by what the nodes that get it are believed.
+            Chunk(job=job, index=index, items_count=len(run), wanted=1)
             for index, run in enumerate(runs)
         ],
         batch_size=1000,

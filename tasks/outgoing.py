@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,8 +18,9 @@ from kombu import Exchange
 
 from tasks import admission, blobs, broker, catalog, events, fleet, identity, queues
 from tasks.celery import app
-from tasks.models import Job, Node, Replica
+from tasks.models import Item, Job, Node, Replica
 from tasks.reasons import EventCode
+from tasks.verification import agreement
 from workers.protocol import limits, messages, routes, signatures
 from workers.protocol.allowance import Allowance
 
@@ -29,8 +30,6 @@ logger = logging.getLogger(__name__)
 URL_LIFE = timedelta(minutes=10)
 #: An assignment not begun by then is void; the lease has run out long before.
 ASSIGNMENT_LIFE = timedelta(minutes=5)
-#: How near to the score threshold the nodes must report for the dead band to be judged.
-SCORE_MARGIN = 0.05
 #: How long the broker may take to accept a message, then to confirm it.
 PUBLISH_TIMEOUT_SECONDS = 5
 RETRY_POLICY = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.3}
@@ -71,7 +70,7 @@ def send_assignments(*, replica_ids: Sequence[int]) -> None:
     """
     replicas = (
         Replica.objects.filter(pk__in=replica_ids, state=Replica.State.LEASED)
-        .select_related("job__model__blob", "chunk")
+        .select_related("job__model__blob", "chunk", "gold__blob")
         .prefetch_related("chunk__items__image__blob")
         .order_by("pk")
     )
@@ -179,10 +178,14 @@ def enforce_admission(*, node_id: str) -> None:
 def assignment(replica: Replica, *, now: datetime) -> messages.Assignment:
     """Build the message that starts `replica`; the same row always gives the same work.
 
-    URLs name this node as their audience and one digest each.
+    URLs name this node as their audience and one digest each. A gold picture stands among
+    the others like any of them.
     """
     expires_at = now + URL_LIFE
-    items = sorted(replica.chunk.items.all(), key=lambda item: item.position)
+    shown = [item.image.blob for item in _in_order(replica.chunk.items.all())]
+    if replica.gold is not None:
+        assert replica.gold_position is not None, "chosen together"
+        shown.insert(replica.gold_position, replica.gold.blob)
     return messages.Assignment(
         sent_at=now,
         assignment=str(replica.pk),
@@ -190,20 +193,22 @@ def assignment(replica: Replica, *, now: datetime) -> messages.Assignment:
         job=replica.job_id,
         nonce=replica.nonce,
         model=catalog.reference(replica.job.model, audience=replica.node_id, expires_at=expires_at),
-        score_floor=max(0.0, replica.job.score_threshold - SCORE_MARGIN),
+        score_floor=agreement.score_floor(replica.job.score_threshold),
         inputs=[
             messages.Input(
-                position=item.position,
-                digest=item.image.blob_id,
-                size_bytes=item.image.blob.size_bytes,
-                url=blobs.sign_url(
-                    digest=item.image.blob_id, audience=replica.node_id, expires_at=expires_at
-                ),
+                position=position,
+                digest=blob.pk,
+                size_bytes=blob.size_bytes,
+                url=blobs.sign_url(digest=blob.pk, audience=replica.node_id, expires_at=expires_at),
             )
-            for item in items
+            for position, blob in enumerate(shown)
         ],
         expires_at=now + ASSIGNMENT_LIFE,
     )
+
+
+def _in_order(items: Iterable[Item]) -> list[Item]:
+    return sorted(items, key=lambda item: item.position)
 
 
 def _connect() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,13 +10,23 @@ from typing import Any
 from django.db.models import Count, F, Max, Q, QuerySet
 
 from payments import queries as payments_queries
-from tasks import fleet, reasons, settlement
-from tasks.models import Ack, Chunk, Item, Job, Node, Replica
+from tasks import appeals, evidence, fleet, reasons, settlement
+from tasks.models import Ack, Chunk, Job, Node, Replica
 from workers.protocol import limits
 
-NOTHING = payments_queries.Earnings(pending_minor=0, available_minor=0)
+NOTHING = payments_queries.Earnings(pending_minor=0, frozen_minor=0, available_minor=0)
 
 
+#: What each state means for who did the work.
+VERDICTS = {
+    Replica.State.LEASED: "waiting",
+    Replica.State.REPORTED: "waiting",
+    Replica.State.ACCEPTED: "accepted",
+    Replica.State.REJECTED: "refused",
+    Replica.State.CANCELLED: "not_needed",
+    Replica.State.FAILED: "no_answer",
+    Replica.State.LOST: "no_answer",
+}
 #: A heartbeat may be this long under way without its clock being called wrong.
 CLOCK_ERROR_MS_MIN = 5_000
 
@@ -56,7 +66,7 @@ class JobView:
     model_id: str
     model_name: str
     target_error: str
-    quorum: int
+    replicas_planned: int
     score_threshold: float
     mode: str
     metadata: Mapping[str, Any]
@@ -107,16 +117,22 @@ class NodeView:
     rejected: int
     lost: int
     pending_minor: int
+    #: Of `pending_minor`.
+    frozen_minor: int
     available_minor: int
     paid_minor: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRef:
-    """A picture a node worked on, and what that node said of it."""
+    """A picture a node worked on, and what that node said of it.
 
-    item_id: int
-    image_id: str
+    See Note [What evidence may not give away].
+    """
+
+    id: str
+    #: Place in the assignment, from 0.
+    position: int
     name: str
     width: int
     height: int
@@ -129,12 +145,21 @@ class ReplicaView:
 
     id: str
     chunk_index: int
+    #: Pictures shown.
     items: int
     state: str
+    #: "waiting", "accepted", "refused", "not_needed" (paid all the same) or "no_answer".
+    verdict: str
+    #: What decided against it, in words; empty when nothing did.
+    rule: str
     reason: str
     reason_text: str
+    #: Of its appeal: "" when there is none, else `Appeal.State`.
+    appeal_state: str
+    appeal_note: str
+    may_appeal: bool
     reward_minor: int
-    #: "" without a reward, else "pending" or "available".
+    #: "" without a reward, else "pending", "frozen", "voided" or "available".
     reward_state: str
     released_at: datetime | None
     assigned_at: datetime
@@ -171,16 +196,16 @@ def job_view(job: Job) -> JobView:
         held_minor=money.held_minor,
         returned_minor=money.returned_minor,
         replicas=job.replicas.count(),
-        gold=0,
-        audits=0,
-        referee=0,
+        gold=job.gold_checks,
+        audits=job.audits,
+        referee=job.referee_runs,
         disagreements=job.disagreements,
         dataset_id=job.dataset_id,
         dataset_name=job.dataset.name,
         model_id=job.model_id,
         model_name=job.model.name,
         target_error=job.target_error,
-        quorum=job.quorum,
+        replicas_planned=job.replicas_planned,
         score_threshold=job.score_threshold,
         mode=job.mode,
         metadata=job.metadata,
@@ -231,24 +256,38 @@ def replica_rows(node_id: str) -> QuerySet[Replica]:
     """Return a node's work, newest first. Uses index: replica_by_node."""
     return (
         Replica.objects.filter(node_id=node_id)
-        .select_related("chunk", "job__model")
+        .select_related("chunk", "job__model", "gold", "appeal")
         .prefetch_related("chunk__items__image")
         .order_by("-assigned_at", "-pk")
     )
 
 
-def replica_views(replicas: Sequence[Replica]) -> list[ReplicaView]:
-    """Describe pieces of work with what each earned; one more query for all."""
+def refused_rows(node_id: str) -> QuerySet[Replica]:
+    """Return a node's refused work, newest first."""
+    return replica_rows(node_id).filter(state=Replica.State.REJECTED)
+
+
+def replica_views(replicas: Sequence[Replica], *, now: datetime) -> list[ReplicaView]:
+    """Describe pieces of work of `replica_rows` with what each earned; one more query for all."""
     rewards = payments_queries.rewards([str(replica.pk) for replica in replicas])
-    return [_replica_view(replica, rewards.get(str(replica.pk))) for replica in replicas]
+    return [_replica_view(replica, rewards.get(str(replica.pk)), now=now) for replica in replicas]
 
 
-def _replica_view(replica: Replica, reward: payments_queries.RewardState | None) -> ReplicaView:
+def _replica_view(
+    replica: Replica, reward: payments_queries.RewardState | None, *, now: datetime
+) -> ReplicaView:
+    images = [_image_ref(replica, each) for each in evidence.shown(replica)]
+    appeal = getattr(replica, "appeal", None)  # none: Django raises, as an attribute error
     return ReplicaView(
         id=str(replica.pk),
         chunk_index=replica.chunk.index,
-        items=replica.chunk.items_count,
+        items=len(images),
         state=replica.state,
+        verdict=VERDICTS[Replica.State(replica.state)],
+        rule=evidence.rule(replica),
+        appeal_state=appeal.state if appeal else "",
+        appeal_note=appeal.note if appeal else "",
+        may_appeal=appeal is None and appeals.may_be_lodged(replica, now=now),
         reason=replica.reason,
         reason_text=_text(reasons.ReplicaReason, replica.reason),
         reward_minor=reward.reward_minor if reward else 0,
@@ -257,29 +296,18 @@ def _replica_view(replica: Replica, reward: payments_queries.RewardState | None)
         assigned_at=replica.assigned_at,
         reported_at=replica.reported_at,
         compute_ms=replica.compute_ms,
-        images=[_image_ref(replica, item) for item in _in_order(replica.chunk.items.all())],
+        images=images,
     )
 
 
-def _in_order(items: Iterable[Item]) -> list[Item]:
-    return sorted(items, key=lambda item: item.position)
-
-
-def _image_ref(replica: Replica, item: Item) -> ImageRef:
-    labels = replica.job.model.labels
-    found = replica.answer[item.position] if replica.answer else []
-    # A class is said of the whole picture.
-    whole = [0, 0, item.image.width, item.image.height]
+def _image_ref(replica: Replica, each: evidence.Shown) -> ImageRef:
     return ImageRef(
-        item_id=item.pk,
-        image_id=item.image_id,
-        name=item.image.name,
-        width=item.image.width,
-        height=item.image.height,
-        detections=[
-            {"label": labels[str(each[0])], "score": each[1], "box": each[2:] or whole}
-            for each in found
-        ],
+        id=f"{replica.pk}-{each.position}",
+        position=each.position,
+        name=each.name,
+        width=each.width,
+        height=each.height,
+        detections=evidence.labelled(replica, each),
     )
 
 
@@ -325,6 +353,7 @@ def _node_view(
         rejected=work.get("rejected", 0),
         lost=work.get("lost", 0),
         pending_minor=earned.pending_minor,
+        frozen_minor=earned.frozen_minor,
         available_minor=earned.available_minor,
         paid_minor=0,
     )

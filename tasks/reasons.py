@@ -14,17 +14,26 @@ class JobReason(TextChoices):
     NO_CAPABLE_NODES = "no_capable_nodes", "No node that can do this has answered yet."
     NODES_BUSY = "nodes_busy", "All nodes that answered are busy."
     OWNERS_EXHAUSTED = "owners_exhausted", "A check needs a node of another owner."
+    NUMERIC_CLASS_SHORTAGE = (
+        "numeric_class_shortage",
+        "Its answers can only be compared between like processors, and too few are free.",
+    )
+    QUOTA = "quota", "The nodes that could do it may not take more of this model yet."
+    PRIORITY_QUEUE = "priority_queue", "Other jobs have their turn; this one has its share."
     VERIFYING = "verifying", "Answers are in; a second opinion is being computed."
+    REFEREE = "referee", "Answers differ; the platform computes it itself."
+    SMOKE_FAILED = "smoke_failed", "Its first pictures could not be computed; nothing was charged."
+    APP_ERRORS = "app_errors", "Most nodes fail on it in the same way; failed work is not charged."
     PAUSED_BY_CLIENT = "paused_by_client", "You paused this job."
     NOTHING_AGREED = "nothing_agreed", "No picture could be computed reliably."
 
 
 class ChunkReason(TextChoices):
-    """Why a chunk failed."""
+    """Why a chunk failed, or is not settled."""
 
-    NO_AGREEMENT = "no_agreement", "Nodes of different owners did not agree."
-    TOO_MANY_ERRORS = "too_many_errors", "Several owners' nodes failed on it."
-    TOO_MANY_RETRIES = "too_many_retries", "It was tried as often as is allowed."
+    NO_AGREEMENT = "no_agreement", "Nodes did not agree and the referee could not compute it."
+    APP_ERROR = "app_error", "The model fails on it, on the referee's machine too."
+    RECHECKING = "rechecking", "Its result is called into question and computed again."
 
 
 class ReplicaReason(TextChoices):
@@ -32,11 +41,15 @@ class ReplicaReason(TextChoices):
 
     LEASE_EXPIRED = "lease_expired", "No sign of life for longer than the lease."
     DISAGREED = "disagreed", "The answer differs from those of the other owners."
+    WRONG = "wrong", "The answer differs from what the referee computed."
+    OVERTURNED = "overturned", "The answer was accepted first and found wrong later."
+    GOLD_FAILED = "gold_failed", "A picture whose answer is known was answered wrongly."
     INVALID_ANSWER = "invalid_answer", "The answer breaks the rules for answers."
     JOB_CANCELLED = "job_cancelled", "The client cancelled; the work is paid."
     NOT_NEEDED = "not_needed", "Others decided first; the work is paid."
     NODE_REMOVED = "node_removed", "The node was retired or suspended."
     HANDED_BACK = "handed_back", "The node gave it back."
+    APPEAL_UPHELD = "appeal_upheld", "Refused first; the appeal was upheld."
     NODE_ERROR = "node_error", "The node could not compute it."
 
 
@@ -77,4 +90,14 @@ class EventCode(TextChoices):
     LEASE_LOST = "lease_lost", "A node went silent; its work goes to another."
     DISAGREEMENT = "disagreement", "Answers differed; another opinion was asked."
     CHUNK_FAILED = "chunk_failed", "Some pictures could not be computed reliably."
+    RECHECKING = "rechecking", "A result is called into question and computed again."
+    RESULT_CORRECTED = "result_corrected", "A provisional result was wrong and is corrected."
+    RESULT_WITHDRAWN = "result_withdrawn", "A provisional result could not be confirmed."
+    SETTLED = "settled", "All results are final."
+    SMOKE_PASSED = (
+        "smoke_passed",
+        "The first pictures agreed with the referee; the rest is released.",
+    )
+    SMOKE_FAILED = "smoke_failed", "The first pictures could not be computed; the money is back."
+    APP_ERRORS = "app_errors", "Stopped: nodes fail in the same way."
     FINISHED = "finished", "Finished; the rest of the money is back."

@@ -15,6 +15,7 @@ from tasks import answers, dispatch, intake, leases
 from tasks.models import CatalogModel, Chunk, Item, Job, Node, Replica
 from tasks.models.jobs import ENDED_WITHOUT_ANSWER
 from tasks.reasons import ReplicaReason
+from tasks.verification import smoke
 from workers.protocol import messages
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ def accept(signed_reports: Sequence[SignedReport], *, now: datetime) -> list[int
     for signed in unusual:
         stored |= _take_alone(signed, now=now)
     taken = [asked[replica_id] for replica_id in stored]
+    _stir({each.chunk_id for each in taken}, now=now)
     _raise_versions({each.job_id for each in taken})
     return sorted({each.chunk_id for each in taken})
 
@@ -85,6 +87,11 @@ def accept(signed_reports: Sequence[SignedReport], *, now: datetime) -> list[int
 def _note_senders(node_ids: set[str], *, now: datetime) -> None:
     heard = Node.objects.select_for_update(no_key=True).filter(pk__in=node_ids).order_by("pk")
     Node.objects.filter(pk__in=list(heard.values_list("pk", flat=True))).update(last_seen_at=now)
+
+
+def _stir(chunk_ids: set[int], *, now: datetime) -> None:
+    """Mark accepted chunks for another look, should nobody live to take it at once."""
+    Chunk.objects.filter(pk__in=chunk_ids, state=Chunk.State.PROVISIONAL).update(stirred_at=now)
 
 
 def _raise_versions(job_ids: set[str]) -> None:
@@ -244,4 +251,6 @@ def _give_up(replica: Replica, report: messages.Report, *, now: datetime) -> boo
     ended = leases.end(replica=replica, state=_S.FAILED, reason=reason, now=now)
     if ended:
         Replica.objects.filter(pk=replica.pk).update(error_code=report.reason)
+        if not is_handed_back:
+            smoke.break_circuit(job_id=replica.job_id, now=now)
     return ended

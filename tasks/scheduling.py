@@ -1,192 +1,234 @@
 """Who gets what: match ready chunks to nodes with free slots.
 
-Several processes may schedule at one time: a slot of a chunk is claimed by one conditional
-UPDATE, the rest is held by constraints. Correctness never depends on a lock here.
+`candidates` reads, `matching` decides, this module writes: up to BATCH_MAX grants in one
+transaction, a handful of statements for all of them. Several processes may schedule at one
+time: a node's slots are counted under the lock of its row, a chunk's by one conditional
+UPDATE, the rest is held by constraints.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-from collections import Counter
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F, Q
 
-from tasks import dispatch, events, fleet
-from tasks.models import Chunk, Job, Node, Replica
-from tasks.models.jobs import ENDED_WITHOUT_ANSWER
-from tasks.reasons import EventCode, JobReason, ReplicaReason
-from tasks.verification import policy
+from tasks import candidates, dispatch, events, matching, waiting
+from tasks.candidates import AGAIN_MAX
+from tasks.models import Chunk, Job, Replica
+from tasks.reasons import EventCode
+from tasks.verification import gold
+
+__all__ = ["AGAIN_MAX", "BATCH_MAX", "LEASE", "assign_ready"]
 
 logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=settings.LEASE_SECONDS)
 #: Assignments made in one transaction.
 BATCH_MAX = 50
-#: Times one owner may lose a chunk or give it back before others alone are asked.
-AGAIN_MAX = 3
-#: Jobs looked at in one pass, oldest first.
-JOBS_MAX = 50
-_OPEN = (Job.State.QUEUED, Job.State.RUNNING)
-#: Waits that stand in the job's history; busy nodes come and go too often to be told.
-_WORTH_TELLING = (JobReason.NO_CAPABLE_NODES, JobReason.OWNERS_EXHAUSTED)
+#: Transactions in one call; what is left then is done by the next.
+ROUNDS_MAX = 20
+
+# `granted` is what the decision was made on: a chunk that changed meanwhile is left out.
+_CLAIM = """
+UPDATE tasks_chunk
+SET granted = tasks_chunk.granted + claim.column3,
+    wanted = CASE WHEN tasks_chunk.wanted < claim.column4
+        THEN claim.column4 ELSE tasks_chunk.wanted END,
+    numeric_class = claim.column5
+FROM (VALUES {placeholders}) AS claim
+WHERE tasks_chunk.id = claim.column1 AND tasks_chunk.granted = claim.column2
+    AND tasks_chunk.state IN ('open', 'provisional')
+RETURNING tasks_chunk.id
+"""
 
 
-def assign_ready(*, now: datetime, job_ids: Sequence[str] | None = None) -> list[int]:
+def assign_ready(
+    *,
+    now: datetime,
+    job_ids: Sequence[str] | None = None,
+    node_ids: Sequence[str] | None = None,
+) -> list[int]:
     """Lease ready chunks to free nodes; return the new replicas' ids.
 
-    Their assignments are published after commit. Without `job_ids` all open jobs are
-    looked at, oldest first. A job that gets nothing is given the reason why.
+    Their assignments are published after commit. Without `job_ids` all jobs with work are
+    looked at, without `node_ids` all nodes. A job that gets nothing is given the reason why.
     """
-    jobs = Job.objects.filter(state__in=_OPEN).order_by("submitted_at", "pk")
-    if job_ids is not None:
-        jobs = jobs.filter(pk__in=job_ids)
     assigned: list[int] = []
-    for job in jobs[:JOBS_MAX]:
-        while batch := _assign_batch(job, now=now):
-            assigned += batch
-            if len(batch) < BATCH_MAX:
-                break
+    for _ in range(ROUNDS_MAX):
+        made, is_full = _assign_batch(now=now, job_ids=job_ids, node_ids=node_ids)
+        assigned += made
+        if not is_full:
+            break
     return assigned
 
 
-def _assign_batch(job: Job, *, now: datetime) -> list[int]:
+def _assign_batch(
+    *, now: datetime, job_ids: Sequence[str] | None, node_ids: Sequence[str] | None
+) -> tuple[list[int], bool]:
+    """Make one batch; say as well whether there may be more to give out."""
+    jobs = candidates.jobs_with_work(job_ids=job_ids)
+    if not jobs:
+        return [], False
     with transaction.atomic():
-        # Uses index: chunk_ready.
-        chunks = list(
-            job.chunks.filter(state=Chunk.State.OPEN, granted__lt=F("wanted"))
-            .order_by("pk")
-            .prefetch_related("replicas")[:BATCH_MAX]
+        window = candidates.window(jobs)
+        nodes = candidates.free_nodes(jobs, now=now, node_ids=node_ids)
+        matched = matching.match(
+            window.ready,
+            nodes,
+            limit=BATCH_MAX,
+            held=candidates.held(jobs),
+            apart=candidates.apart(nodes),
         )
-        if not chunks:
-            _explain(job, _settled_reason(job), now=now)
-            return []
-        nodes = fleet.free_for(job_id=job.pk, owner_id=job.owner_id, now=now)
-        replica_ids = _match(job, chunks, nodes, now=now)
-        if replica_ids:
-            _mark_running(job, now=now)
-            dispatch.assign(replica_ids=replica_ids)
-        else:
-            _explain(job, _waiting_reason(job, nodes, now=now), now=now)
-        return replica_ids
+        replicas = _grant(window, matched, now=now)
+        given = {replica.job_id for replica in replicas}
+        _mark_running(given, now=now)
+        if node_ids is None:
+            waiting.explain(
+                [job for job in jobs if job.pk not in given],
+                refusals=matched.refusals,
+                now=now,
+            )
+        dispatch.assign(replica_ids=[replica.pk for replica in replicas])
+    is_full = bool(replicas) and len(matched.grants) == BATCH_MAX
+    return [replica.pk for replica in replicas], is_full
 
 
-def _match(job: Job, chunks: Sequence[Chunk], nodes: Sequence[Node], *, now: datetime) -> list[int]:
-    """Go chunk by chunk, so that the first result is checked as early as possible."""
-    free = {node.pk: node.slots - node.held for node in nodes}  # type: ignore[attr-defined]  # annotated by fleet.free_for
-    made: list[int] = []
-    for chunk in chunks:
-        owners, last = _owners_tried(chunk)
-        attempts = sum(row.reason != ReplicaReason.HANDED_BACK for row in chunk.replicas.all())
-        # Sorting is stable: within each half the idlest stay first.
-        asked = sorted(_idlest_first(job, nodes, free), key=lambda node: node.owner_id in last)
-        for node in asked:
-            if (
-                chunk.granted >= chunk.wanted
-                or attempts >= policy.ATTEMPTS_MAX
-                or len(made) == BATCH_MAX
-            ):
-                break
-            if free[node.pk] <= 0 or node.owner_id in owners:
-                continue
-            replica = _grant(chunk, node, job, now=now)
-            if replica is None:
-                break
-            chunk.granted += 1
-            attempts += 1
-            free[node.pk] -= 1
-            owners.add(node.owner_id)
-            made.append(replica.pk)
+def _grant(window: candidates.Window, matched: matching.Matched, *, now: datetime) -> list[Replica]:
+    """Write the grants; those another process was faster with are left out."""
+    if not matched.grants:
+        return []
+    free = candidates.lock_free(grant.node for grant in matched.grants)
+    grants: defaultdict[int, list[str]] = defaultdict(list)
+    for grant in matched.grants:
+        if free.get(grant.node, 0) > 0:
+            free[grant.node] -= 1
+            grants[grant.chunk].append(grant.node)
+    chunks = {chunk.pk: chunk for chunk in window.chunks}
+    try:
+        with transaction.atomic():
+            return _write(window, chunks, grants, matched, now=now)
+    except IntegrityError:
+        # replica_once_per_owner: an owner got a chunk by another process in this moment.
+        logger.info("a batch is written chunk by chunk")
+    made: list[Replica] = []
+    for chunk_id in sorted(grants):
+        try:
+            with transaction.atomic():
+                one = {chunk_id: grants[chunk_id]}
+                made += _write(window, chunks, one, matched, now=now)
+        except IntegrityError:
+            logger.info("chunk already with this owner", extra={"chunk_id": chunk_id})
     return made
 
 
-def _owners_tried(chunk: Chunk) -> tuple[set[int], set[int]]:
-    """Return the owners who must not have the chunk, and those to be asked last.
-
-    Whoever answered or has it now must not. Whoever lost it or gave it back is asked when
-    nobody else is there, for in a small fleet the chunk would wait for ever; but not again
-    and again.
-    """
-    ended: Counter[int] = Counter()
-    tried = set()
-    for replica in chunk.replicas.all():
-        if replica.reason in ENDED_WITHOUT_ANSWER:
-            ended[replica.operator_id] += 1
-        else:
-            tried.add(replica.operator_id)
-    return tried | {owner for owner, count in ended.items() if count >= AGAIN_MAX}, set(ended)
-
-
-def _idlest_first(job: Job, nodes: Sequence[Node], free: dict[str, int]) -> list[Node]:
-    """Order by model at hand, then by free slots, then by id."""
-    digest = job.model.blob_id
-    return sorted(
-        nodes,
-        key=lambda node: (digest not in node.cached_models, -free[node.pk], node.pk),
-    )
-
-
-def _grant(chunk: Chunk, node: Node, job: Job, *, now: datetime) -> Replica | None:
-    """Lease the chunk to the node; None when another process was first."""
-    try:
-        with transaction.atomic():
-            claimed = Chunk.objects.filter(
-                pk=chunk.pk, state=Chunk.State.OPEN, granted__lt=F("wanted")
-            ).update(granted=F("granted") + 1)
-            if claimed == 0:
-                return None
-            return Replica.objects.create(
-                chunk=chunk,
-                job=job,
-                node=node,
-                operator_id=node.owner_id,
-                nonce=secrets.token_hex(16),
-                assigned_at=now,
-                lease_expires_at=now + LEASE,
-                reward_minor=job.reward_image_minor * chunk.items_count,
-                fee_minor=job.fee_image_minor * chunk.items_count,
+def _write(
+    window: candidates.Window,
+    chunks: dict[int, Chunk],
+    grants: dict[int, list[str]],
+    matched: matching.Matched,
+    *,
+    now: datetime,
+) -> list[Replica]:
+    claimed = _claim(
+        [
+            (
+                chunk_id,
+                chunks[chunk_id].granted,
+                len(grants[chunk_id]),
+                max(
+                    matched.wanted[chunk_id],
+                    chunks[chunk_id].granted + len(grants[chunk_id]),
+                ),
+                matched.pinned.get(chunk_id, chunks[chunk_id].numeric_class),
             )
-    except IntegrityError:  # replica_once_per_owner
-        logger.info("chunk already with this owner", extra={"chunk_id": chunk.pk})
-        return None
-
-
-def _mark_running(job: Job, *, now: datetime) -> None:
-    started = Job.objects.filter(pk=job.pk, state=Job.State.QUEUED).update(
-        state=Job.State.RUNNING, reason="", version=F("version") + 1
+            for chunk_id in sorted(grants)
+        ]
     )
-    if started:
-        events.record(job_id=job.pk, code=EventCode.STARTED, detail={}, now=now)
-    else:
-        Job.objects.filter(pk=job.pk, state=Job.State.RUNNING).exclude(reason="").update(
-            reason="", version=F("version") + 1
+    owners = matched.owners
+    replicas = [
+        _replica(chunks[chunk_id], window.jobs, node_id, owners[node_id], now=now)
+        for chunk_id in sorted(claimed)
+        for node_id in grants[chunk_id]
+    ]
+    _show_gold(window, matched, grants, replicas)
+    return Replica.objects.bulk_create(replicas)
+
+
+def _show_gold(
+    window: candidates.Window,
+    matched: matching.Matched,
+    grants: Mapping[int, Sequence[str]],
+    replicas: Sequence[Replica],
+) -> None:
+    """Let chunks that are given out for the first time carry gold by lot."""
+    given = {replica.chunk_id for replica in replicas}
+    gold.show(
+        replicas,
+        first={
+            ready.id: matched.checks[ready.id, grants[ready.id][0]]
+            for ready in window.ready
+            if ready.id in given and ready.is_new
+        },
+        datasets={job.pk: job.dataset_id for job in window.jobs.values()},
+    )
+
+
+def _claim(claims: Sequence[tuple[int, int, int, int, str]]) -> list[int]:
+    """Take slots of chunks in one statement; return the chunks that were as they were read."""
+    if not claims:
+        return []
+    # Locked in order first: the UPDATE alone takes rows as the plan finds them.
+    list(
+        Chunk.objects.select_for_update(of=("self",), no_key=True)
+        .filter(pk__in=[claim[0] for claim in claims])
+        .order_by("pk")
+        .values_list("pk", flat=True)
+    )
+    placeholders = ", ".join(["(%s, %s, %s, %s, %s)"] * len(claims))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _CLAIM.format(placeholders=placeholders), [value for claim in claims for value in claim]
         )
+        return [chunk_id for (chunk_id,) in cursor.fetchall()]
 
 
-def _settled_reason(job: Job) -> str:
-    """Nothing to give out: either an answer waits for another one or all is at work."""
-    checking = job.replicas.filter(state=Replica.State.REPORTED).exists()
-    return JobReason.VERIFYING if checking else ""
-
-
-def _waiting_reason(job: Job, nodes: Sequence[Node], *, now: datetime) -> str:
-    if nodes:
-        return JobReason.OWNERS_EXHAUSTED
-    others = fleet.online(now=now).exclude(owner_id=job.owner_id)
-    if job.acks.filter(node__in=others).exists():
-        return JobReason.NODES_BUSY
-    return JobReason.NO_CAPABLE_NODES
-
-
-def _explain(job: Job, reason: str, *, now: datetime) -> None:
-    changed = (
-        Job.objects.filter(pk=job.pk, state__in=_OPEN)
-        .exclude(reason=reason)
-        .update(reason=reason, version=F("version") + 1)
+def _replica(
+    chunk: Chunk, jobs: dict[str, Job], node_id: str, owner_id: int, *, now: datetime
+) -> Replica:
+    job = jobs[chunk.job_id]
+    return Replica(
+        chunk=chunk,
+        job=job,
+        node_id=node_id,
+        operator_id=owner_id,
+        purpose=Replica.Purpose.RACE if job.mode == Job.Mode.RACE else chunk.purpose,
+        nonce=secrets.token_hex(16),
+        assigned_at=now,
+        lease_expires_at=now + LEASE,
+        reward_minor=job.reward_image_minor * chunk.items_count,
+        fee_minor=job.fee_image_minor * chunk.items_count,
     )
-    if changed and reason in _WORTH_TELLING:
-        events.record(job_id=job.pk, code=EventCode.WAITING, detail={"reason": reason}, now=now)
+
+
+def _mark_running(job_ids: set[str], *, now: datetime) -> None:
+    """Say of the jobs that got something that they run. Three statements for all."""
+    if not job_ids:
+        return
+    queued = Job.objects.select_for_update(of=("self",), no_key=True).filter(
+        pk__in=job_ids, state=Job.State.QUEUED
+    )
+    started = sorted(queued.order_by("pk").values_list("pk", flat=True))
+    if started:
+        Job.objects.filter(pk__in=started, state=Job.State.QUEUED).update(
+            state=Job.State.RUNNING, reason="", version=F("version") + 1
+        )
+        events.record_all(job_ids=started, code=EventCode.STARTED, now=now)
+    Job.objects.filter(pk__in=job_ids, state=Job.State.RUNNING).filter(
+        ~Q(reason="") | Q(passed_over_at__isnull=False)
+    ).update(reason="", passed_over_at=None, version=F("version") + 1)

@@ -12,15 +12,17 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 
-from tasks import admission, dispatch, leases, scheduling
+from tasks import admission, appeals, dispatch, leases, referee, scheduling, waiting
 from tasks.models import Ack, Chunk, Job, Replica
-from tasks.verification import verdicts
+from tasks.verification import finality, strikes, verdicts
 
 logger = logging.getLogger(__name__)
 
 #: An assignment whose node has not said that it began is sent again after this time, until
 #: its lease runs out.
 UNSTARTED_AFTER = timedelta(seconds=8)
+#: What is stored is decided by who stored it; if that died, by a sweep after this time.
+DECIDE_AFTER = timedelta(seconds=3)
 #: A job without acks, or with work nobody can take, is announced again this often.
 ANNOUNCE_AGAIN_AFTER = timedelta(seconds=10)
 #: Rows taken in one sweep of each kind.
@@ -39,6 +41,13 @@ class Swept:
     assigned: int
     #: Nodes whose rows the broker was not told of.
     enforced: int
+    #: Strikes carried out, chunks decided again, settled, or still waiting for the referee.
+    struck: int
+    stirred: int
+    settled: int
+    refereeing: int
+    #: Appeals the referee has answered.
+    appealed: int
 
 
 def sweep(*, now: datetime) -> Swept:
@@ -50,7 +59,13 @@ def sweep(*, now: datetime) -> Swept:
         resent=_send_again(now=now),
         assigned=len(scheduling.assign_ready(now=now)),
         enforced=admission.enforce_behind(now=now),
+        struck=strikes.enforce(now=now),
+        stirred=strikes.look_again(now=now) + _help_overdue(now=now),
+        settled=finality.settle(now=now),
+        refereeing=referee.ask_again(now=now),
+        appealed=appeals.follow(now=now),
     )
+    waiting.explain_at_work(now=now)
     if any(asdict(swept).values()):
         logger.info("swept %s", asdict(swept))
     return swept
@@ -63,10 +78,13 @@ def _decide_complete(*, now: datetime) -> int:
     and the policy must say what now.
     """
     out = Replica.objects.filter(chunk=OuterRef("pk"), state=Replica.State.LEASED)
-    ended = Replica.objects.filter(chunk=OuterRef("pk")).exclude(state=Replica.State.LEASED)
+    ended = Replica.objects.filter(
+        chunk=OuterRef("pk"), reported_at__lt=now - DECIDE_AFTER
+    ).exclude(state=Replica.State.LEASED)
     # Uses index: chunk_open.
     waiting = (
         Chunk.objects.filter(Exists(ended), ~Exists(out), state=Chunk.State.OPEN)
+        .exclude(referee_asked_at__isnull=False, referee_at=None)
         .order_by("pk")
         .values_list("pk", flat=True)[:BATCH_MAX]
     )
@@ -74,6 +92,14 @@ def _decide_complete(*, now: datetime) -> int:
     return sum(
         decision is not None and decision.action in {"accept", "fail"} for decision in decisions
     )
+
+
+def _help_overdue(*, now: datetime) -> int:
+    """Decide chunks in question that should have settled by now: the referee is asked."""
+    overdue = finality.overdue(now=now, limit=BATCH_MAX)
+    for chunk_id in overdue:
+        verdicts.advance(chunk_id=chunk_id, now=now)
+    return len(overdue)
 
 
 def _announce_again(*, now: datetime) -> int:

@@ -7,17 +7,14 @@ Whatever the model does, only a code comes back.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
+from tasks import model_process
 from tasks.errors import Refused
-from workers import protocol
 from workers.protocol import messages
 
 SECONDS_MAX: Final = 120
@@ -81,59 +78,13 @@ def run(data: bytes, reference: messages.ModelReference) -> Trial:
 
 
 def _ask(path: Path, reference: messages.ModelReference) -> dict[str, Any]:
-    """Start the process, hand it the reference, and read its answer, for a bounded time."""
-    root = Path(protocol.__file__).parents[2]
-    child = subprocess.Popen(  # noqa: S603 -- our own module, no shell, a path of our own
-        [sys.executable, "-m", "workers.trial", str(path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd=root,
-        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-    )
-    timed_out = threading.Event()
-
-    def end() -> None:
-        timed_out.set()
-        child.kill()
-
-    timer = threading.Timer(SECONDS_MAX, end)
-    timer.start()
     try:
-        with child:
-            output = _exchange(child, reference)
-    finally:
-        timer.cancel()
-        child.kill()
-    return _read(output, returncode=child.returncode, is_late=timed_out.is_set())
-
-
-def _exchange(child: subprocess.Popen[bytes], reference: messages.ModelReference) -> bytes:
-    stdin, stdout = _pipe(child.stdin), _pipe(child.stdout)
-    try:
-        stdin.write(reference.model_dump_json().encode())
-        stdin.close()
-    except BrokenPipeError:  # it died before it read; the return code tells
-        return b""
-    output = stdout.read(ANSWER_BYTES_MAX + 1)
-    if len(output) > ANSWER_BYTES_MAX:
-        child.kill()
-    return output
-
-
-def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    assert pipe is not None, "asked for when it was started"
-    return pipe
-
-
-def _read(output: bytes, *, returncode: int, is_late: bool) -> dict[str, Any]:
-    if is_late or returncode == -24:  # SIGXCPU
-        raise TrialFailed("trial_timeout", f"It took more than {SECONDS_MAX} seconds.")
-    if returncode != 0:
-        raise TrialFailed("trial_crashed", f"Its process ended with {returncode}.")
-    try:
-        answer: dict[str, Any] = json.loads(output)
-    except ValueError as exc:
-        raise TrialFailed("trial_crashed", "Its process answered nonsense.") from exc
-    return answer
+        return model_process.ask(
+            "workers.trial",
+            [str(path)],
+            request=reference.model_dump_json().encode(),
+            seconds_max=SECONDS_MAX,
+            answer_bytes_max=ANSWER_BYTES_MAX,
+        )
+    except model_process.ProcessFailed as exc:
+        raise TrialFailed(f"trial_{exc.code}", str(exc)) from exc

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
+import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -46,6 +47,14 @@ def picture(*, size=(64, 48), color=(200, 30, 30), kind="PNG") -> bytes:
     """Return the bytes of a small picture."""
     file = io.BytesIO()
     Pillow.new("RGB", size, color).save(file, kind)
+    return file.getvalue()
+
+
+def noise(*, size: tuple[int, int]) -> bytes:
+    """Return a picture that cannot be compressed: 3 bytes a pixel."""
+    file = io.BytesIO()
+    pixels = random.Random(7).randbytes(3 * size[0] * size[1])
+    Pillow.frombytes("RGB", size, pixels).save(file, "PNG")
     return file.getvalue()
 
 
@@ -123,7 +132,7 @@ def make_job(owner: User, *, images: int = 1, now: datetime = NOW, **fields) -> 
         kind=fields.pop("kind", "detect"),
         dataset_id=make_dataset(owner, images=images).pk,
         model_id=fields.pop("model", None) or make_model().pk,
-        target_error=fields.pop("target_error", "1e-3"),
+        target_error=fields.pop("target_error", "1e-2"),
         **fields,
     )
     return jobs.submit(owner_id=owner.pk, request=request, now=now)

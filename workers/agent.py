@@ -25,6 +25,9 @@ JITTER = 0.1
 #: Taken assignments remembered against replay; each is forgotten once it has expired.
 SEEN_MAX = 10_000
 
+#: Assignments taken beyond the slots, so that none idles until the next one has come.
+AHEAD = 1
+
 #: Reason code of a report when the node already holds all it may name in a heartbeat.
 BUSY_REASON = "busy"
 #: Reason code for work of a kind that the operator does not want.
@@ -123,7 +126,7 @@ class Agent:
             case events.Withdrawn():
                 return self._withdraw(event.withdrawal, now)
             case events.Finished():
-                return self._finished(event, now)
+                return self._finished(event)
             case events.SettingsReceived():
                 return self._settings_received(event.settings, now)
             case events.Receipted():
@@ -152,7 +155,7 @@ class Agent:
             sent_at=now,
             node=self._node_id,
             job=message.job,
-            slots=self._slots,
+            slots=self._capacity,
             cached_models=list(self._cached),
         )
         if message.model_digest in self._cached:
@@ -162,8 +165,16 @@ class Agent:
     def _assigned(
         self, batch: Sequence[messages.Assignment], now: datetime
     ) -> list[events.Instruction]:
+        known = set(self._waiting)
         refused = [returned for each in batch for returned in self._admit(each, now)]
-        return refused + self._start_waiting(now)
+        started = self._start_waiting()
+        ahead: list[events.Instruction] = [
+            events.FetchAhead(message)
+            for name, message in self._waiting.items()
+            if name not in known
+        ]
+        is_new = bool(started or ahead)
+        return [*refused, *started, *ahead, *([self._beat(now)] if is_new else [])]
 
     def _admit(self, message: messages.Assignment, now: datetime) -> list[events.Instruction]:
         """Let it wait for a slot, or say why not."""
@@ -233,7 +244,7 @@ class Agent:
                 instructions.append(events.Cancel(name))
         return instructions
 
-    def _finished(self, event: events.Finished, now: datetime) -> list[events.Instruction]:
+    def _finished(self, event: events.Finished) -> list[events.Instruction]:
         if self._running.pop(event.assignment, None) is None:
             return [events.Drop("finished", "unknown")]
         instructions: list[events.Instruction] = []
@@ -241,7 +252,7 @@ class Agent:
             self._withdrawn.discard(event.assignment)
         elif event.report is not None:
             instructions.append(events.SendReport(event.report))
-        return instructions + self._start_waiting(now)
+        return instructions + self._start_waiting()
 
     def _settings_received(
         self, settings: messages.NodeSettings, now: datetime
@@ -292,7 +303,7 @@ class Agent:
             ]
             self._waiting.clear()
             return [self._beat(now), *returned]
-        return self._start_waiting(now) or [self._beat(now)]
+        return [*self._start_waiting(), self._beat(now)]
 
     @property
     def _is_resting(self) -> bool:
@@ -332,13 +343,19 @@ class Agent:
             return [self._beat(now)]
         return []
 
-    def _start_waiting(self, now: datetime) -> list[events.Instruction]:
+    @property
+    def _capacity(self) -> int:
+        """What the platform may send here at one time."""
+        return min(self._slots + AHEAD, limits.SLOTS_MAX)
+
+    def _start_waiting(self) -> list[events.Instruction]:
+        """Fill free slots; the platform heard of what waits when it came."""
         started: list[events.Instruction] = []
         while self._waiting and len(self._running) < self._slots:
             name = next(iter(self._waiting))
             self._running[name] = self._waiting.pop(name)
             started.append(events.Start(self._running[name]))
-        return [*started, self._beat(now)] if started else []
+        return started
 
     def _beat(self, now: datetime) -> events.SendHeartbeat:
         interval = BUSY if self._running or self._waiting else IDLE
@@ -354,7 +371,7 @@ class Agent:
                 sent_at=sent_at,
                 node=self._node_id,
                 running=self.held,
-                slots=self._slots,
+                slots=self._capacity,
                 reason=self.reason,
                 cached_models=list(self._cached),
                 numeric_class=self._numeric_class,

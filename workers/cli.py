@@ -22,6 +22,7 @@ from workers import (
     control,
     identity,
     leaving,
+    memory,
     reasons,
     rotation,
     runtime,
@@ -88,6 +89,7 @@ def _enroll(options: argparse.Namespace, home: Home) -> int:
 
 
 def _run(options: argparse.Namespace, home: Home) -> int:
+    memory.keep_blocks()
     app = make_app(
         home,
         poll_seconds=options.poll_seconds,

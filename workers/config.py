@@ -12,6 +12,7 @@ import re
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -212,6 +213,7 @@ def broker_url(login: BrokerLogin) -> str:
     return f"{parts.scheme}://{user}@{host}/{vhost}"
 
 
+@cache
 def software_version() -> str:
     """Return the installed version of this package, `0` when run from a bare folder."""
     try:

@@ -132,6 +132,13 @@ class Prepare:
 
 
 @dataclass(frozen=True)
+class FetchAhead:
+    """Fetch the first inputs of an assignment that has to wait for a slot."""
+
+    assignment: messages.Assignment
+
+
+@dataclass(frozen=True)
 class Start:
     assignment: messages.Assignment
 
@@ -168,5 +175,14 @@ class Drop:
 
 
 Instruction = (
-    SendAck | SendReport | SendHeartbeat | Prepare | Start | Cancel | KeepSettings | Forget | Drop
+    SendAck
+    | SendReport
+    | SendHeartbeat
+    | Prepare
+    | FetchAhead
+    | Start
+    | Cancel
+    | KeepSettings
+    | Forget
+    | Drop
 )

@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import logging
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Protocol
 
 import httpx
 
 from workers import agent, answering, assignments, modelstore, sandbox, sessions, transfer
+from workers.fetching import Inputs
 from workers.modelstore import ModelStore
 from workers.protocol import messages, pictures
 from workers.protocol.decoders.outputs import BadOutput
@@ -22,10 +24,6 @@ from workers.protocol.modelcheck.refusals import Refused
 from workers.sessions import OpenModel, Sessions
 
 logger = logging.getLogger(__name__)
-
-#: Pictures fetched ahead of the one being computed, so that the network costs no time.
-AHEAD_MAX = 2
-
 
 #: Reason codes by kind of failure.
 _REASONS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
@@ -74,6 +72,11 @@ class Workshop:
     sessions: Sessions
     client: httpx.Client
     downloads: Executor
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """Inputs of assignments, fetched ahead."""
+        return Inputs(client=self.client, downloads=self.downloads)
 
 
 def execute(
@@ -150,7 +153,7 @@ def _compute(
         model = open_model(assignment.model, workshop=workshop)
         answers: list[messages.Answer] = []
         compute_seconds = 0.0
-        for each, data in _fetched(assignment.inputs, workshop):
+        for each, data in workshop.inputs.fetch(assignment):
             _check_wanted(is_cancelled)
             started = time.perf_counter()
             answers.append(
@@ -176,29 +179,6 @@ def _compute(
 def _check_wanted(is_cancelled: Callable[[], bool]) -> None:
     if is_cancelled():
         raise Cancelled
-
-
-def _fetched(
-    inputs: list[messages.Input], workshop: Workshop
-) -> Iterator[tuple[messages.Input, bytes]]:
-    """Yield each input with its bytes, downloading a little ahead of the consumer."""
-    pending: list[tuple[messages.Input, Future[bytes]]] = []
-    waiting = iter(inputs)
-    try:
-        while True:
-            while len(pending) <= AHEAD_MAX and (each := next(waiting, None)) is not None:
-                pending.append((each, workshop.downloads.submit(_fetch, each, workshop.client)))
-            if not pending:
-                return
-            each, future = pending.pop(0)
-            yield each, future.result()
-    finally:
-        for _, future in pending:
-            future.cancel()
-
-
-def _fetch(each: messages.Input, client: httpx.Client) -> bytes:
-    return transfer.fetch(each.url, digest=each.digest, size_bytes=each.size_bytes, client=client)
 
 
 def _reason(exc: Exception) -> str | None:

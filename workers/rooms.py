@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from workers import sandbox
 from workers.room.tensors import Tensors, TensorSpec
 from workers.sandbox import Room, RoomFailed, RoomLimits
+from workers.spare import Spare
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +78,14 @@ class Rooms:
         is_built_in: bool = False,
         room_limits: RoomLimits | None = None,
         strikes: Strikes | None = None,
+        spare: Spare | None = None,
     ) -> None:
+        """`spare` is where rooms come from; new ones with `room_limits` when None."""
         self._digest = digest
         self._path = path
         self._declared = declared
         self._is_built_in = is_built_in
-        self._room_limits = room_limits or RoomLimits()
+        self._spare = spare or Spare(room_limits)
         self._strikes = strikes or Strikes()
         self._lock = threading.Lock()
         self._is_retired = False
@@ -161,7 +164,7 @@ class Rooms:
 
     def _open(self) -> Room:
         self._strikes.check(self._digest)
-        room = sandbox.start_room(room_limits=self._room_limits)
+        room = self._spare.take()
         try:
             self._remember(room)
             room.load(

@@ -151,6 +151,7 @@ class Runtime:
         self._refused: collections.Counter[str] = collections.Counter()
         self._written: status.State | None = None
         self._written_due = 0.0
+        self._process_started = status.process_started(os.getpid())
         self.was_abandoned = False
 
     def start(self) -> None:
@@ -241,7 +242,7 @@ class Runtime:
             else:
                 self._idle.set()
 
-    def _carry_out(self, instruction: events.Instruction) -> None:
+    def _carry_out(self, instruction: events.Instruction) -> None:  # noqa: C901 -- a line for each
         match instruction:
             case events.SendAck():
                 self._link.send_ack(instruction.message)
@@ -252,6 +253,9 @@ class Runtime:
                 self._link.send_report(instruction.message)
             case events.Prepare():
                 self._prepare(instruction.model_digest)
+            case events.FetchAhead():
+                with contextlib.suppress(RuntimeError):  # the executor has been shut down
+                    self._workshop.inputs.expect(instruction.assignment)
             case events.Start():
                 self._cancelled.discard(instruction.assignment.assignment)
                 self._work.put(instruction.assignment)
@@ -373,6 +377,14 @@ class Runtime:
             is_resting = self._agent.reason not in {"", reasons.OFFLINE}
         if self._keeper.look(is_busy=is_busy, is_resting=is_resting):
             logger.info("idle: memory given back")
+            with contextlib.suppress(RuntimeError):  # the executor has been shut down
+                self._background.submit(self._make_room)
+
+    def _make_room(self) -> None:
+        try:
+            self._workshop.sessions.spare.prepare()
+        except sandbox.RoomUnavailable as exc:
+            logger.warning("no room in reserve: %s", exc)
 
     def _steer(self) -> None:
         """Pass on what the operator, the page and the machine itself want now."""
@@ -419,7 +431,7 @@ class Runtime:
                 software_version=config.software_version(),
                 numeric_class=sessions.numeric_class(),
                 pid=os.getpid(),
-                process_started=status.process_started(os.getpid()),
+                process_started=self._process_started,
                 state="stopped" if is_stopped else "running",
                 reason=self._agent.reason,
                 slots=self._settings.slots,

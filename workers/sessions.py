@@ -27,6 +27,7 @@ from workers.protocol.modelcheck.refusals import Refused
 from workers.protocol.preparation import Shape
 from workers.rooms import Rooms, Strikes
 from workers.sandbox import Corrupt, OutOfMemory, RoomLimits, Unusable
+from workers.spare import Spare
 
 __all__ = [
     "Corrupt",
@@ -38,7 +39,7 @@ __all__ = [
     "numeric_class",
 ]
 
-#: Models kept open; a detector takes about 200 MB.
+#: Models kept open; a detector takes about 120 MB.
 OPEN_MAX = 2
 #: Contracts remembered, so that a model can be opened before its first assignment.
 CONTRACTS_MAX = 64
@@ -89,7 +90,8 @@ class Sessions:
     ) -> None:
         """Note the built-in models by digest: they are run even where locks are missing."""
         self._built_in = dict(built_in or {})
-        self._room_limits = room_limits or RoomLimits()
+        #: The empty room in reserve, for whoever decides about memory.
+        self.spare = Spare(room_limits)
         self._strikes = Strikes()
         self._lock = threading.Lock()
         self._open: OrderedDict[_Key, Future[OpenModel]] = OrderedDict()
@@ -134,10 +136,7 @@ class Sessions:
         return any(_is_open(future) for future in futures)
 
     def close_idle(self) -> int:
-        """Close models that nobody computes with; return how many.
-
-        Opening one again takes half a second.
-        """
+        """Close models that nobody computes with; return how many."""
         with self._lock:
             idle = {
                 key: future
@@ -152,6 +151,7 @@ class Sessions:
 
     def close(self) -> None:
         """Close all, at once, what is being opened or computed included."""
+        self.spare.drop()
         with self._lock:
             opened = list(self._open.values())
             self._open.clear()
@@ -182,8 +182,8 @@ class Sessions:
             path=path,
             declared=declared,
             is_built_in=key.digest in self._built_in,
-            room_limits=self._room_limits,
             strikes=self._strikes,
+            spare=self.spare,
         )
         with self._lock:
             self._opening.add(rooms)

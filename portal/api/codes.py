@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 EXPLANATIONS = {
+    "already_appealed": "There is one appeal for each piece of work; see its state.",
     "already_submitted": "Your identity check waits for staff already; nothing to do.",
     "authentication_failed": "The key or session is not valid; make a new key or sign in again.",
     "bad_character": "The text holds a character that cannot be stored; leave it out.",
@@ -37,6 +38,7 @@ EXPLANATIONS = {
     "not_found": "There is no such thing, or it is not yours.",
     "not_offered_yet": "The field belongs to a feature that cannot be bought yet.",
     "not_pending": "The identity check does not wait for a decision.",
+    "not_refused": "Only refused work can be appealed.",
     "not_ready": "A part of the platform is away; the body says which.",
     "out_of_date": "The request was signed too long ago, or by a wrong clock.",
     "own_case": "Nobody decides their own identity check.",
@@ -51,12 +53,15 @@ EXPLANATIONS = {
     "token_invalid": "The enrolment token is unknown, used or expired; make a new one.",
     "too_deep": "The JSON is nested too deeply.",
     "too_large": "The body or file is too large.",
+    "too_late": "The result is settled and the 30 days to appeal are over.",
+    "too_many_appeals": "You have as many appeals waiting as is allowed; wait for one of them.",
     "too_many_files": "Too many files in one upload; send several.",
     "too_many_images": "The data set holds more images than one job takes; split it.",
     "too_many_keys": "You hold as many keys as is allowed; revoke one.",
     "too_many_models": "You hold as many models as is allowed.",
     "unavailable": "A part of the platform is away. Nothing was changed; try again soon.",
     "unknown_country": "The country is not an ISO 3166 code.",
+    "unknown_chunk": "The job has no chunk of that number.",
     "unknown_dataset": "There is no such data set, or it is not yours.",
     "unknown_field": "The body holds a field that this call does not know.",
     "unknown_model": "There is no such model for this kind of job.",

@@ -20,3 +20,5 @@ PAGE_ROWS_MAX = 100
 CURSOR_LENGTH_MAX = 300
 #: Acks of one job in one answer; a fleet's announcement goes to a sample of its nodes.
 ACKS_MAX = 1000
+#: Numbers of chunks: a job of one-picture chunks at the most.
+CHUNK_INDEX_MAX = 1_000_000

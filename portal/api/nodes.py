@@ -17,7 +17,7 @@ from portal import access
 from portal.api import base, fields, idempotency, pagination
 from portal.api.authentication import signed_in
 from tasks import identity, nodes, queries, rotation, succession
-from tasks.models import Node, Replica
+from tasks.models import Node
 from workers.protocol import messages, signatures
 
 TOKEN_LENGTH_MAX = 200
@@ -32,6 +32,9 @@ class NodeOutput(serializers.Serializer[Any]):
 
     class Earnings(serializers.Serializer[Any]):
         pending = fields.AmountOut(source="pending_minor")
+        frozen = fields.AmountOut(
+            source="frozen_minor", help_text="Of pending: kept back while work is looked at again."
+        )
         available = fields.AmountOut(source="available_minor")
         paid = fields.AmountOut(source="paid_minor")
 
@@ -65,36 +68,6 @@ class NodeOutput(serializers.Serializer[Any]):
     def get_credibility(self, _node: Any) -> list[dict[str, Any]]:
         # Every answer is checked by a quorum, so no unchecked one is believed yet.
         return []
-
-
-class ReplicaOutput(serializers.Serializer[Any]):
-    """One piece of work: verdict, reward, and when that is released."""
-
-    class Picture(serializers.Serializer[Any]):
-        class Detection(serializers.Serializer[Any]):
-            label = serializers.CharField()  # type: ignore[assignment]  # DRF takes fields off the class
-            score = serializers.FloatField()
-            box = serializers.ListField(child=serializers.FloatField())
-
-        id = serializers.CharField(source="image_id")
-        name = serializers.CharField()
-        width = serializers.IntegerField()
-        height = serializers.IntegerField()
-        detections = Detection(many=True, help_text="As this node answered.")
-
-    id = serializers.CharField()
-    state = serializers.ChoiceField(Replica.State.choices)
-    reason = serializers.CharField()
-    reason_text = serializers.CharField()
-    items = serializers.IntegerField()
-    asset = fields.Asset()
-    reward = fields.AmountOut(source="reward_minor")
-    reward_state = serializers.ChoiceField(["", "pending", "available"])
-    released_at = serializers.DateTimeField(allow_null=True)
-    assigned_at = serializers.DateTimeField()
-    reported_at = serializers.DateTimeField(allow_null=True)
-    compute_ms = serializers.IntegerField(allow_null=True)
-    images = Picture(many=True)
 
 
 @extend_schema_field(
@@ -350,18 +323,3 @@ class PlatformKeys(base.OpenEndpoint):
             "changes": succession.changes(),
         }
         return Response(self.Output(known).data)
-
-
-class NodeReplicas(base.Endpoint):
-    """The work of one machine."""
-
-    scope = "nodes"
-
-    @pagination.listing("nodes_replicas", ReplicaOutput)
-    def get(self, request: Request, node_id: str) -> Response:
-        """List its work, newest first: verdict, reward, and when that is released."""
-        node = access.node(signed_in(request), node_id)
-        rows = queries.replica_rows(node.pk)
-        page = pagination.paginate(request, rows, order=("assigned_at", "pk"))
-        results = ReplicaOutput(queries.replica_views(page.rows), many=True).data
-        return Response(page.answer(results))

@@ -82,11 +82,21 @@ class Quotes(base.Endpoint):
             unit_price = fields.AmountOut(source="unit_minor")
             amount = fields.AmountOut(source="amount_minor")
 
-        price = fields.AmountOut(source="price_minor")
+        price = fields.AmountOut(
+            source="price_minor", help_text="The most it costs: held, and the sum of `lines`."
+        )
+        expected = fields.AmountOut(
+            source="expected_minor",
+            help_text="What will likely be spent of it, as the fleet is now; the rest returns.",
+        )
         asset = fields.Asset()
         images = serializers.IntegerField()
         chunks = serializers.IntegerField()
+        replicas_planned = serializers.IntegerField(help_text="The most that are paid for.")
         replicas_expected = serializers.IntegerField()
+        believed_share = serializers.FloatField(
+            help_text="Share of the nodes online whose answer needs no second one, 0..1."
+        )
         eta_seconds = Eta(source="*")
         lines = Line(many=True)
 

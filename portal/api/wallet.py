@@ -39,6 +39,9 @@ class Wallet(base.Endpoint):
         pending = fields.AmountOut(
             source="pending_minor", help_text="Earned, still in its hold window."
         )
+        frozen = fields.AmountOut(
+            source="frozen_minor", help_text="Of pending: kept back while work is looked at again."
+        )
         held = fields.AmountOut(source="held_minor", help_text="Set aside for running jobs.")
         paid = fields.AmountOut(source="paid_minor")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from datetime import UTC, datetime
 from typing import Any
@@ -48,6 +49,10 @@ TONES = {
     "revoked": "ended",
     "expired": "ended",
     "active": "good",
+    "referee": "work",
+    "staff": "wait",
+    "upheld": "good",
+    "denied": "bad",
 }
 
 #: Words for states that would not speak for themselves.
@@ -57,6 +62,9 @@ WORDS = {
     "lost": "gone silent",
     "pending": "in check",
     "none": "not started",
+    "rejected": "refused",
+    "referee": "the referee looks",
+    "staff": "staff will decide",
 }
 
 #: Kind of transfer -> what it means to the owner of the wallet.
@@ -66,6 +74,7 @@ MOVEMENTS = {
     "release": "Returned from a job",
     "reward": "Reward for work, in check",
     "mature": "Reward became available",
+    "void": "Reward taken back: the work was wrong",
 }
 
 
@@ -102,6 +111,16 @@ def size(count_bytes: int) -> str:
             return f"{value:.0f} {unit}"
         value /= 1024
     return f"{value:.1f} TB"
+
+
+@register.filter
+def share(rate: float) -> str:
+    """Write a rate 0..1 in per cent with the digits that matter: `0.1 %`, `0.012 %`."""
+    if rate == 0:
+        return "0 %"
+    digits = max(0, 1 - math.floor(math.log10(rate * 100)))
+    text = f"{rate * 100:.{min(digits, 6)}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text) + " %"
 
 
 @register.filter

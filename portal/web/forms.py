@@ -8,7 +8,7 @@ from typing import Any
 from django import forms
 
 from portal import countries, keys
-from tasks import jobs, uploads
+from tasks import appeals, jobs, uploads
 from tasks.errors import Refused
 from tasks.models import CatalogModel
 from workers.protocol import limits
@@ -223,6 +223,32 @@ class IdentityForm(forms.Form):
     country = forms.ChoiceField(
         choices=[("", "Choose…"), *countries.NAMES.items()],
         widget=forms.Select(attrs={"autocomplete": "country"}),
+    )
+
+
+class AppealForm(forms.Form):
+    """An operator's word against a refusal."""
+
+    text = forms.CharField(
+        label="What we should know",
+        max_length=appeals.TEXT_LENGTH_MAX,
+        required=False,
+        help_text="Not needed: the pictures are looked at in any case.",
+        widget=forms.Textarea(attrs={"rows": 3}),
+    )
+
+
+class DecisionForm(forms.Form):
+    """What staff decide about an appeal."""
+
+    decision = forms.ChoiceField(
+        choices=[("uphold", "Uphold"), ("deny", "Deny")], widget=forms.HiddenInput
+    )
+    note = forms.CharField(
+        label="What the operator is told",
+        max_length=appeals.NOTE_LENGTH_MAX,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3}),
     )
 
 

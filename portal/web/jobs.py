@@ -19,7 +19,7 @@ from portal import access
 from portal.templatetags.nodefolk import amount
 from portal.web import confirm, paging
 from portal.web.requests import PageRequest
-from tasks import jobs, results
+from tasks import jobs, receipts, results
 from tasks.errors import Refused
 from tasks.models import Job
 
@@ -85,6 +85,17 @@ def download(request: PageRequest, job_id: str, form: str) -> HttpResponseBase:
         results.export(job_id=job.pk, format_name=form),
         content_type=MEDIA_TYPES[form],
         headers={"Content-Disposition": f'attachment; filename="{job.pk}.{ENDINGS[form]}"'},
+    )
+
+
+@require_GET
+def receipt(request: PageRequest, job_id: str) -> HttpResponseBase:
+    """Stream the signed receipt as a file."""
+    job = access.job(request.user, job_id)
+    return StreamingHttpResponse(
+        receipts.write(job_id=job.pk, now=timezone.now()),
+        content_type="application/json",
+        headers={"Content-Disposition": f'attachment; filename="{job.pk}.receipt.json"'},
     )
 
 

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET
 from portal import access
 from portal.web import drawing, pictures
 from portal.web.requests import PageRequest
-from tasks import queries
+from tasks import checks, queries
 from tasks.models import Job
 from tasks.reasons import ChunkReason, EventCode, JobReason, ReplicaReason
 
@@ -77,6 +77,7 @@ def _context(job: Job, view: queries.JobView, *, now: datetime) -> dict[str, Any
         "tiles": pictures.newest(job, limit=PICTURES_SHOWN),
         "events": _events(job),
         "score_threshold": job.score_threshold,
+        "checks": checks.of_job(job, now=now),
     }
 
 

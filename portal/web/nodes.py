@@ -25,6 +25,8 @@ from workers.protocol.allowance import Allowance, describe
 
 #: Entries of `hardware` that the page shows from the node's newest message instead.
 SHOWN_APART = frozenset({"numeric_class", "software_version"})
+#: Refused work listed above all work.
+REFUSED_SHOWN = 10
 
 
 @require_GET
@@ -98,18 +100,22 @@ def limits(request: PageRequest, node_id: str) -> HttpResponse:
 
 def _page(request: PageRequest, node: Node, form: forms.LimitsForm) -> dict[str, Any]:
     """Return what the node's page shows."""
+    now = timezone.now()
     page = paging.read(queries.replica_rows(node.pk), request)
-    view = queries.node_view(node, now=timezone.now())
+    view = queries.node_view(node, now=now)
     return {
         "form": form,
         "rests": [form["only_when_idle"], form["no_battery"], form["no_metered"]],
         "allowed": _allowed(node),
         "is_told": node.settings_seen >= node.settings_revision,
-        "outlook": outlook.of_node(node, now=timezone.now()),
+        "outlook": outlook.of_node(node, now=now),
         "node": view,
         "hardware": {key: value for key, value in view.hardware.items() if key not in SHOWN_APART},
         "page": page,
-        "replicas": queries.replica_views(page.rows),
+        "replicas": queries.replica_views(page.rows, now=now),
+        "refused": queries.replica_views(
+            list(queries.refused_rows(node.pk)[:REFUSED_SHOWN]), now=now
+        ),
     }
 
 

@@ -20,7 +20,7 @@ from portal.web.requests import PageRequest
 from tasks import jobs
 from tasks.errors import Refused
 from tasks.models import CatalogModel
-from tasks.verification import policy
+from tasks.verification import acceptance
 
 #: Data sets offered in the list; older ones are reached from their own page.
 DATASETS_SHOWN = 200
@@ -49,6 +49,16 @@ class Offer:
         """How much money is short."""
         price_minor = self.quote.price_minor if self.quote else 0
         return max(0, price_minor - self.available_minor)
+
+    @property
+    def returned_minor(self) -> int:
+        """What will likely come back of the price."""
+        return self.quote.price_minor - self.quote.expected_minor if self.quote else 0
+
+    @property
+    def believed_percent(self) -> int:
+        """How many nodes of a hundred are believed on their word alone."""
+        return int(100 * self.quote.believed_share) if self.quote else 0
 
     @property
     def eta_p90_ms(self) -> int:
@@ -171,7 +181,7 @@ def _page(
             value=value,
             name=name,
             promise=promise,
-            nodes=policy.planned_replicas(target_error=value, mode="normal"),
+            nodes=acceptance.planned_replicas(target_error=value, mode="normal"),
         )
         for value, (name, promise) in forms.QUALITIES.items()
     ]

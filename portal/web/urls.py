@@ -6,6 +6,7 @@ from django.urls import path
 
 from portal.web import (
     account,
+    appeals,
     catalog,
     datasets,
     identity,
@@ -32,6 +33,7 @@ urlpatterns = [
     path("jobs/<str:job_id>/resume/", jobs.resume, name="job-resume"),
     path("jobs/<str:job_id>/cancel/", jobs.cancel, name="job-cancel"),
     path("jobs/<str:job_id>/results.<str:form>", jobs.download, name="job-results"),
+    path("jobs/<str:job_id>/receipt.json", jobs.receipt, name="job-receipt"),
     path("jobs/<str:job_id>/pictures/", pictures.index, name="picture-list"),
     path("jobs/<str:job_id>/pictures/<str:item_id>/", pictures.show, name="picture"),
     path("jobs/<str:job_id>/pictures/<str:item_id>/image", pictures.image, name="picture-image"),
@@ -52,7 +54,10 @@ urlpatterns = [
     path("nodes/<str:node_id>/retire/", nodes.retire, name="node-retire"),
     path("nodes/<str:node_id>/limits/", nodes.limits, name="node-limits"),
     path("work/<str:replica_id>/", work.show, name="work"),
-    path("work/<str:replica_id>/<str:item_id>/image", work.image, name="work-image"),
+    path("work/<str:replica_id>/appeal/", work.appeal, name="work-appeal"),
+    path("work/<str:replica_id>/<str:position>/image", work.image, name="work-image"),
+    path("appeals/<str:appeal_id>/", appeals.show, name="appeal"),
+    path("appeals/<str:appeal_id>/<str:position>/image", appeals.image, name="appeal-image"),
     path("wallet/", wallet.show, name="wallet"),
     path("wallet/statement.csv", wallet.statement, name="wallet-statement"),
     path("keys/", keys.index, name="key-list"),

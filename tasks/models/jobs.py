@@ -18,8 +18,8 @@ ENDED_WITHOUT_ANSWER = ("handed_back", "lease_expired", "node_removed")
 class Job(models.Model):
     """What a client bought. Counters are kept by conditional updates, never recounted.
 
-    Invariants (doctor: job_counters_match): items_final + items_failed <= items_total, and
-    the counters equal the rows of `Item`.
+    Invariants (doctor: job_counters_match): items_provisional + items_final + items_failed
+    <= items_total (job_items_within_total), and the counters equal the rows of `Item`.
     """
 
     class Kind(models.TextChoices):
@@ -30,7 +30,7 @@ class Job(models.Model):
         QUEUED = "queued"  # paid for and announced, no node has started
         RUNNING = "running"  # at least one assignment went out
         PAUSED = "paused"  # the client wants no new assignments for now
-        FINISHED = "finished"  # each item is final or failed; the rest was returned
+        FINISHED = "finished"  # each item has a result or failed; the rest was returned
         CANCELLED = "cancelled"  # stopped by the client; results so far stay
         FAILED = "failed"  # no item could be computed
 
@@ -53,8 +53,6 @@ class Job(models.Model):
     model = models.ForeignKey(CatalogModel, on_delete=models.PROTECT, related_name="jobs")
     #: "1e-2", "1e-3" or "1e-4".
     target_error = models.CharField(max_length=8)
-    #: Answers that must agree, each from another owner.
-    quorum = models.PositiveSmallIntegerField()
     #: Replicas paid from the job's own money for each chunk; more are the platform's risk.
     replicas_planned = models.PositiveSmallIntegerField()
     #: Detections below this score (0..1) are not reported to the client.
@@ -96,6 +94,8 @@ class Job(models.Model):
     announced_at = models.DateTimeField(null=True)
     #: Latest announcement; sweeps repeat it while no node can take what is ready.
     announced_again_at = models.DateTimeField(null=True)
+    #: When it last got nothing although it had work to give; those come after the others.
+    passed_over_at = models.DateTimeField(null=True)
     #: Nodes that were online and ready when it was first announced.
     nodes_asked = models.PositiveIntegerField(default=0)
     first_result_at = models.DateTimeField(null=True)
@@ -105,7 +105,9 @@ class Job(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(price_minor__gt=0), name="job_price_positive"),
             models.CheckConstraint(
-                condition=Q(items_total__gte=F("items_final") + F("items_failed")),
+                condition=Q(
+                    items_total__gte=F("items_provisional") + F("items_final") + F("items_failed")
+                ),
                 name="job_items_within_total",
             ),
         ]
@@ -160,11 +162,16 @@ class Chunk(models.Model):
     referee_error = models.CharField(max_length=40, blank=True, default="")
     #: One of `tasks.reasons.ChunkReason`; empty while open and after agreement.
     reason = models.CharField(max_length=40, blank=True, default="")
+    #: When the result that stands was accepted.
     decided_at = models.DateTimeField(null=True)
     #: When a provisional chunk becomes final if nobody is caught.
     settles_at = models.DateTimeField(null=True)
-    #: Times it was opened again because a node that had answered it was caught.
+    #: Times its result was called into question after it had been accepted.
     rechecks = models.PositiveSmallIntegerField(default=0)
+    #: When believed answers first differed; null: never.
+    disagreed_at = models.DateTimeField(null=True)
+    #: A fact came after it was accepted, and nobody has looked at it yet.
+    stirred_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [
@@ -181,11 +188,23 @@ class Chunk(models.Model):
                 name="chunk_ready",
             ),
             models.Index(fields=["job", "id"], condition=Q(state="open"), name="chunk_open"),
+            # Read by scheduling: accepted chunks that another owner should compute again.
+            models.Index(
+                fields=["id"],
+                condition=Q(state="provisional", granted__lt=F("wanted")),
+                name="chunk_checking",
+            ),
             # Read by verification.finality.
             models.Index(
                 fields=["settles_at", "id"],
                 condition=Q(state="provisional"),
                 name="chunk_settling",
+            ),
+            # Read by sweeps: accepted ones that must be looked at again.
+            models.Index(
+                fields=["stirred_at", "id"],
+                condition=Q(state="provisional", stirred_at__isnull=False),
+                name="chunk_stirred",
             ),
             # Read by sweeps: the referee was asked and has not answered.
             models.Index(
@@ -259,14 +278,15 @@ class Replica(models.Model):
 
     Invariants: replica_once_per_owner (an owner answers a chunk at most once; whoever lost
     it or gave it back may have it again);
-    at most one reward a replica, by the transfer's unique key.
+    at most one reward a replica, by the transfer's unique key (doctor:
+    accepted_are_rewarded_once).
     """
 
     class State(models.TextChoices):
         LEASED = "leased"  # assigned; the lease is renewed by heartbeats
         REPORTED = "reported"  # a valid answer is in, not decided yet
-        ACCEPTED = "accepted"  # its answer agreed; paid
-        REJECTED = "rejected"  # its answer disagreed with the accepted ones; not paid
+        ACCEPTED = "accepted"  # its answer stands; paid
+        REJECTED = "rejected"  # its answer was invalid, or does not stand; not paid
         FAILED = "failed"  # the node reported an error
         LOST = "lost"  # the lease ran out
         CANCELLED = "cancelled"  # the job was cancelled while it worked; paid
@@ -330,6 +350,11 @@ class Replica(models.Model):
     signed_report = models.ForeignKey(
         SignedReport, on_delete=models.PROTECT, null=True, db_index=False, related_name="replicas"
     )
+    #: Checks its node was credited with for it, in tenths: it agreed, or passed a gold picture.
+    credited_tenths = models.PositiveSmallIntegerField(default=0)
+    #: The chunk's results were written from this answer. None of a chunk's replicas: from
+    #: the referee's.
+    is_canonical = models.BooleanField(default=False)
     #: One of `tasks.reasons.ReplicaReason` when rejected, failed, lost or cancelled.
     reason = models.CharField(max_length=40, blank=True, default="")
     #: What the operator earns if it is accepted, fixed when assigned.

@@ -106,6 +106,10 @@ class Strike(models.Model):
     cause = models.CharField(max_length=10, choices=Cause.choices)
     created_at = models.DateTimeField()
     enforced_at = models.DateTimeField(null=True)
+    #: Checks its node lost by it; given back when an appeal is upheld.
+    lost_tenths = models.PositiveIntegerField(default=0)
+    #: It counted towards quarantine and ban: the answer was given after the strike before.
+    is_counted = models.BooleanField(default=False)
     overturned_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -159,6 +163,8 @@ class Appeal(models.Model):
     state = models.CharField(max_length=10, choices=State.choices, default=State.REFEREE)
     created_at = models.DateTimeField()
     decided_at = models.DateTimeField(null=True)
+    #: What the operator is told beside the decision.
+    note = models.CharField(max_length=500, blank=True, default="")
     #: Staff who decided; null when the referee did.
     decided_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"

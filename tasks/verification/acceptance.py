@@ -10,7 +10,7 @@ policy; the rest of the platform only carries it out, and `bench/fleet.py` simul
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -60,7 +60,7 @@ class Facts:
     #: Key of `TIERS`.
     target_error: str
     score_threshold: float
-    #: In order of arrival; only a race looks at the order.
+    #: In order of arrival; only a race looks at the order, and equal answers among themselves.
     answers: Sequence[Given]
     #: Checks of each node that holds a lease on it now.
     running: Sequence[float]
@@ -73,9 +73,13 @@ class Facts:
     referee_error: str = ""
     #: Drawn by lot: if accepted on one owner's word, another computes it again.
     is_drawn: bool = False
+    #: It should have settled by now: whatever is still missing, the referee gives.
+    is_overdue: bool = False
     #: "detect" or "classify": how answers are compared.
     kind: str = "detect"
     mode: str = "normal"
+    #: How two answers are compared, if not by `kind`: simulated ones are mere tokens.
+    compare: Callable[[agreement.Answer, agreement.Answer], bool] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,31 +132,26 @@ def decide(facts: Facts) -> Decision:
     if facts.mode == "race":
         return _raced(facts)
     tier = TIERS[facts.target_error]
-    groups = agreement.groups(
-        [given.answer for given in facts.answers],
-        score_threshold=facts.score_threshold,
-        kind=facts.kind,
-    )
-    believed = [_believed(facts, group) for group in groups]
+    groups = _groups(facts)
+    believed = [
+        [credibility.of_checks(facts.answers[index].checks) for index in group] for group in groups
+    ]
     probabilities = credibility.of_groups(believed)
-    best = max(
-        range(len(groups)),
-        key=lambda index: (probabilities[index], len(groups[index])),
-        default=None,
-    )
+    # No tie can be accepted: at most one group reaches 1 - epsilon.
+    best = max(range(len(groups)), key=probabilities.__getitem__, default=None)
     if best is None:
         return _go_on(facts, _missing_beside_running(facts, tier, [], []), is_disagreement=False)
-    is_disagreement = sum(bool(members) for members in believed) > 1
-    others = [members for index, members in enumerate(believed) if index != best]
-    if probabilities[best] >= 1 - tier.epsilon and len(believed[best]) >= tier.owners_min:
+    is_disagreement = len(groups) > 1
+    if _is_accepted(tier, believed[best], probabilities[best]):
         return Decision(
             action="accept",
-            group=groups[best],
+            group=[*groups[best], *_doubted_like(facts, groups[best][0])],
             credibility=probabilities[best],
             missing=_audits_missing(facts, believed[best]),
             asks_referee=is_disagreement and not facts.referee_error,
             is_disagreement=is_disagreement,
         )
+    others = [members for index, members in enumerate(believed) if index != best]
     return _go_on(
         facts,
         _missing_beside_running(facts, tier, believed[best], others),
@@ -160,26 +159,42 @@ def decide(facts: Facts) -> Decision:
     )
 
 
-def _believed(facts: Facts, group: Sequence[int]) -> list[float]:
+def _groups(facts: Facts) -> list[list[int]]:
+    """Group the undoubted answers alone: a doubted one must neither lead nor join others."""
+    standing = [index for index, given in enumerate(facts.answers) if not given.is_doubted]
+    found = agreement.groups(
+        [facts.answers[index].answer for index in standing],
+        score_threshold=facts.score_threshold,
+        kind=facts.kind,
+        compare=facts.compare,
+    )
+    return [[standing[place] for place in group] for group in found]
+
+
+def _doubted_like(facts: Facts, canonical: int) -> list[int]:
+    """Return the doubted answers that turned out right: as the canonical one."""
+    accepted = facts.answers[canonical].answer
     return [
-        credibility.of_checks(facts.answers[index].checks)
-        for index in group
-        if not facts.answers[index].is_doubted
+        index
+        for index, given in enumerate(facts.answers)
+        if given.is_doubted and _is_same(facts, given.answer, accepted)
     ]
+
+
+def _is_same(facts: Facts, first: agreement.Answer, second: agreement.Answer) -> bool:
+    if facts.compare is not None:
+        return facts.compare(first, second)
+    return agreement.same(first, second, score_threshold=facts.score_threshold, kind=facts.kind)
 
 
 def _refereed(facts: Facts, referee: agreement.Answer) -> Decision:
     """Take the referee's word: it computed the chunk on the platform's own machine."""
     group = [
-        index
-        for index, given in enumerate(facts.answers)
-        if agreement.same(
-            given.answer, referee, score_threshold=facts.score_threshold, kind=facts.kind
-        )
+        index for index, given in enumerate(facts.answers) if _is_same(facts, given.answer, referee)
     ]
     return Decision(
         action="accept",
-        group=group,
+        group=sorted(group, key=lambda index: facts.answers[index].is_doubted),
         credibility=1.0,
         is_disagreement=len(group) < len(facts.answers),
     )
@@ -200,12 +215,13 @@ def _go_on(facts: Facts, more: int, *, is_disagreement: bool) -> Decision:
     repeated = max(Counter(facts.errors).values(), default=0)
     given = sum(not each.is_doubted for each in facts.answers)
     is_stuck = (
-        repeated >= ERRORS_MAX
+        facts.is_overdue
+        or repeated >= ERRORS_MAX
         or (more > 0 and facts.attempts + more > ATTEMPTS_MAX)
         or (more > 0 and given >= ANSWERS_MAX)
     )
     if is_stuck and facts.referee_error:
-        reason = "app_error" if facts.errors else "no_agreement"
+        reason = "no_agreement" if given and repeated < ERRORS_MAX else "app_error"
         return Decision(action="fail", reason=reason, is_disagreement=is_disagreement)
     if is_stuck:
         return Decision(action="referee", is_disagreement=is_disagreement)
@@ -216,7 +232,8 @@ def _go_on(facts: Facts, more: int, *, is_disagreement: bool) -> Decision:
 
 def _audits_missing(facts: Facts, believed: Sequence[float]) -> int:
     """Return 1 if another owner should compute what was accepted on one owner's word."""
-    return int(facts.is_drawn and len(believed) == 1 and not facts.running)
+    may_ask = not facts.running and facts.attempts < ATTEMPTS_MAX
+    return int(facts.is_drawn and len(believed) == 1 and may_ask)
 
 
 def _missing_beside_running(
@@ -231,7 +248,10 @@ def _missing(tier: Tier, members: Sequence[float], *, others: Sequence[Sequence[
     fresh = credibility.of_checks(0)
     for more in range(ATTEMPTS_MAX + 1):
         extended = [*members, *[fresh] * more]
-        believed = credibility.of_groups([extended, *others])[0]
-        if len(extended) >= tier.owners_min and believed >= 1 - tier.epsilon:
+        if _is_accepted(tier, extended, credibility.of_groups([extended, *others])[0]):
             return more
     return ATTEMPTS_MAX + 1
+
+
+def _is_accepted(tier: Tier, members: Sequence[float], probability: float) -> bool:
+    return len(members) >= tier.owners_min and probability >= 1 - tier.epsilon

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from workers.protocol import boxes
@@ -29,10 +29,23 @@ IOU_MIN = 0.99
 SCORE_DIFFERENCE_MAX = 0.005
 #: Half-width of the band around the score threshold in which a detection may be missing.
 DEAD_BAND = 0.02
+#: Boxes of one class in one picture that may lie almost upon a given one. A detector drops all
+#: but one of them; an answer that crowds more together is made up, and agrees only with an
+#: equal one, so that comparing stays cheap whatever nodes send.
+NEAR_MAX = 4
+#: How near to the score threshold everyone must report for the dead band to be judged.
+SCORE_MARGIN = 0.05
 #: How far two probabilities of one class may differ: 8-bit models computed in other orders.
 PROBABILITY_DIFFERENCE_MAX = 0.02
 #: How far the likeliest class must lead to be the only right one.
 MARGIN_MIN = 0.02
+#: What two boxes may differ by, as a share of the larger, with room for rounding.
+_REST = 1 - IOU_MIN + 1e-9
+
+
+def score_floor(score_threshold: float) -> float:
+    """Return the score from which answers must name detections."""
+    return max(0.0, score_threshold - SCORE_MARGIN)
 
 
 def agree(
@@ -74,28 +87,43 @@ def largest_group(
 
 
 def groups(
-    answers: Sequence[Answer], *, score_threshold: float, kind: str = "detect"
+    answers: Sequence[Answer],
+    *,
+    score_threshold: float,
+    kind: str = "detect",
+    compare: Callable[[Answer, Answer], bool] | None = None,
 ) -> list[list[int]]:
     """Split answers into disjoint groups that agree with their medoid, largest first.
 
     The first index of each group is its medoid. Agreement is not transitive, so the member
     with the most agreeing neighbours takes them, then the next of those left; ties go by the
     answers' own text: the order of arrival decides nothing but between equal answers.
+    `compare` replaces the rule of `kind`; it must be symmetric.
     """
     near: list[set[int]] = [{index} for index in range(len(answers))]
     for one, other in itertools.combinations(range(len(answers)), 2):
-        if same(answers[one], answers[other], score_threshold=score_threshold, kind=kind):
+        first, second = answers[one], answers[other]
+        if (
+            compare(first, second)
+            if compare
+            else same(first, second, score_threshold=score_threshold, kind=kind)
+        ):
             near[one].add(other)
             near[other].add(one)
-    text = [repr(answer) for answer in answers]
     left = set(range(len(answers)))
     found: list[list[int]] = []
     while left:
-        medoid = min(left, key=lambda index: (-len(near[index] & left), text[index], index))
+        medoid = _medoid(answers, near, left)
         members = near[medoid] & left
         found.append([medoid, *sorted(members - {medoid})])
         left -= members
     return found
+
+
+def _medoid(answers: Sequence[Answer], near: Sequence[set[int]], left: set[int]) -> int:
+    most = max(len(near[index] & left) for index in left)
+    tied = [index for index in sorted(left) if len(near[index] & left) == most]
+    return min(tied, key=lambda index: repr(answers[index])) if len(tied) > 1 else tied[0]
 
 
 def same(first: Any, second: Any, *, score_threshold: float, kind: str) -> bool:
@@ -132,6 +160,8 @@ def _margin(likelihoods: Sequence[Classified]) -> float:
 def _pictures_agree(
     first: Sequence[Detection], second: Sequence[Detection], *, must_match: float
 ) -> bool:
+    if sorted(first) == sorted(second):
+        return True
     ours, theirs = _by_class(first), _by_class(second)
     return all(
         _class_agrees(ours.get(label, []), theirs.get(label, []), must_match=must_match)
@@ -147,29 +177,74 @@ def _class_agrees(
     If one pairing serves all the strong boxes of `first` and another all those of `second`,
     a single one serves both (Mendelsohn and Dulmage 1958), so each side is asked by itself.
     """
-    partners = [
-        [other for other, candidate in enumerate(second) if _is_same(detection, candidate)]
+    near = [
+        [other for other, candidate in enumerate(second) if _is_near(detection, candidate)]
         for detection in first
     ]
+    if _is_crowded(near, len(second)):
+        return False
+    partners: list[list[int]] = [[] for _ in first]
     reverse: list[list[int]] = [[] for _ in second]
-    for index, others in enumerate(partners):
+    for index, others in enumerate(near):
         for other in others:
-            reverse[other].append(index)
+            if _is_same(first[index], second[other]):
+                partners[index].append(other)
+                reverse[other].append(index)
     return _all_paired(_strong(first, must_match), partners) and _all_paired(
         _strong(second, must_match), reverse
     )
 
 
+def _is_near(first: Detection, second: Detection) -> bool:
+    """Say whether two boxes of one class may be the same: cheap, and never wrongly no.
+
+    Two boxes share at least `IOU_MIN` of the wider one's width, and of the higher one's
+    height; so neither edge is further from its like than the rest.
+    """
+    width, height = max(first[4], second[4]) * _REST, max(first[5], second[5]) * _REST
+    return (
+        abs(first[1] - second[1]) <= SCORE_DIFFERENCE_MAX
+        and abs(first[2] - second[2]) <= width
+        and abs(first[4] - second[4]) <= width
+        and abs(first[3] - second[3]) <= height
+        and abs(first[5] - second[5]) <= height
+    )
+
+
+def _is_crowded(near: Sequence[Sequence[int]], others: int) -> bool:
+    """Say whether a box, on either side, has more near it than a detector leaves."""
+    counts = [0] * others
+    for row in near:
+        if len(row) > NEAR_MAX:
+            return True
+        for other in row:
+            counts[other] += 1
+    return max(counts, default=0) > NEAR_MAX
+
+
 def _all_paired(indices: Sequence[int], partners: Sequence[Sequence[int]]) -> bool:
-    """Say whether each of `indices` can have a partner of its own."""
+    """Say whether each of `indices` can have a partner of its own.
+
+    Each pass looks at each partner once (Kuhn 1955, in phases as Hopcroft and Karp 1973);
+    the first pass that pairs nobody proves that no pairing exists.
+    """
+    if not all(partners[index] for index in indices):
+        return False
     taken: dict[int, int] = {}
-    return all(_augment(index, partners, taken, set()) for index in indices)
+    left = list(indices)
+    while left:
+        seen: set[int] = set()
+        rest = [index for index in left if not _augment(index, partners, taken, seen)]
+        if len(rest) == len(left):
+            return False
+        left = rest
+    return True
 
 
 def _augment(
     index: int, partners: Sequence[Sequence[int]], taken: dict[int, int], seen: set[int]
 ) -> bool:
-    """Find a partner for `index`, moving earlier pairs if needed (Kuhn 1955).
+    """Find a partner for `index`, moving earlier pairs if needed.
 
     Greedy pairing would depend on the order of two overlapping boxes; this does not.
     """

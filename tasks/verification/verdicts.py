@@ -1,209 +1,305 @@
-"""Carry out the policy's decision on a chunk: results, money, the job's end."""
+"""Carry out the policy's decision on a chunk: results, money, trust, the job's end.
+
+A chunk is open, then provisional (its items have results, its nodes are paid into their
+pending), then final (`finality`). While provisional it is decided again with every new fact:
+a late answer, an audit, a node caught, the referee's word. While its result is in question
+it neither settles nor pays anything out.
+"""
 
 from __future__ import annotations
 
-import logging
+import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from django.db import connection, transaction
-from django.db.models import F, Q
+from django.db import transaction
 
 from tasks import dispatch, events, settlement
-from tasks.models import Chunk, Item, Job, Replica
-from tasks.reasons import ChunkReason, EventCode, JobReason, ReplicaReason
-from tasks.verification import agreement, policy
-
-logger = logging.getLogger(__name__)
+from tasks.models import Chunk, Job, Replica
+from tasks.reasons import ChunkReason, EventCode, ReplicaReason
+from tasks.verification import acceptance, agreement, facts, outcomes, rulings, smoke, terms
 
 _S = Replica.State
+_P = Replica.Purpose
+#: Their work is wanted although the chunk is accepted.
+_WORK_ON = (_P.AUDIT, _P.SMOKE)
 
 
-def advance(*, chunk_id: int, now: datetime) -> policy.Decision | None:
-    """Decide a chunk from its replicas, once; called as often as anybody likes.
+@dataclasses.dataclass(kw_only=True)
+class _Changes:
+    """What a verdict changes on the chunk and counts on its job, written once at its end."""
 
-    One short transaction: lock the chunk, look at its replicas, apply the policy. None when
-    the chunk was decided before. Everything else in the system only inserts facts.
+    chunk: dict[str, Any] = dataclasses.field(default_factory=dict)
+    job: Counter[str] = dataclasses.field(default_factory=Counter)
+
+
+def advance(*, chunk_id: int, now: datetime) -> acceptance.Decision | None:
+    """Decide a chunk from its facts; called as often as anybody likes.
+
+    One short transaction: lock the chunk, read its replicas, apply the policy. The same
+    facts always lead to the same rows. None when the chunk is settled, failed or cancelled.
+    Everything else in the system only inserts facts.
     """
     with transaction.atomic():
         chunk = (
             Chunk.objects.select_for_update(of=("self",))
             .select_related("job__model")
-            .filter(pk=chunk_id, state=Chunk.State.OPEN)
+            .filter(pk=chunk_id, state__in=[Chunk.State.OPEN, Chunk.State.PROVISIONAL])
             .first()
         )
         if chunk is None:
             return None
-        replicas = list(chunk.replicas.order_by("reported_at", "id"))
-        decision = policy.decide(_facts(chunk.job, replicas))
-        _apply(chunk, replicas, decision, now=now)
+        case = facts.read(chunk, now=now)
+        decision = acceptance.decide(case.facts)
+        changes = _Changes()
+        match decision.action:
+            case "accept" if not _waits_for_referee(case, decision):
+                _accept(case, decision, changes, now=now)
+            case "fail":
+                _fail(case, decision, changes, now=now)
+            case _:
+                _go_on(case, decision, changes, now=now)
+        _write(chunk, changes, now=now)
+        smoke.conclude(chunk=chunk, now=now)
         return decision
 
 
-def _facts(job: Job, replicas: Sequence[Replica]) -> policy.Facts:
-    tried = [row for row in replicas if row.reason != ReplicaReason.HANDED_BACK]
-    return policy.Facts(
-        quorum=job.quorum,
-        score_threshold=job.score_threshold,
-        answers=[_answer(row) for row in _reported(replicas)],
-        running=sum(row.state == _S.LEASED for row in replicas),
-        attempts=len(tried),
-        errors=sum(row.state == _S.FAILED for row in tried),
-        kind=job.kind,
-    )
+def _waits_for_referee(case: facts.Case, decision: acceptance.Decision) -> bool:
+    """What the client was given changes only after the referee has spoken, or failed to."""
+    return decision.asks_referee and not case.is_open and _new_answer(case, decision) is not None
 
 
-def _reported(replicas: Sequence[Replica]) -> list[Replica]:
-    return [row for row in replicas if row.state == _S.REPORTED]
+def _new_answer(case: facts.Case, decision: acceptance.Decision) -> agreement.Answer | None:
+    """Return the answer to give to the client; None when the one that was given stands."""
+    group = [case.answered[index] for index in decision.group]
+    canonical = case.canonical
+    if not case.is_open and (canonical is None or canonical in group):
+        return None
+    if not group:
+        return case.facts.referee
+    answer = facts.answer_of(group[0])
+    if canonical is not None and agreement.same(
+        facts.answer_of(canonical),
+        answer,
+        score_threshold=case.facts.score_threshold,
+        kind=case.facts.kind,
+    ):
+        return None
+    return answer
 
 
-def _answer(replica: Replica) -> agreement.Answer:
-    assert replica.answer is not None, "only reported replicas are read"
-    return [[tuple(found) for found in picture] for picture in replica.answer]
-
-
-def _apply(
-    chunk: Chunk, replicas: Sequence[Replica], decision: policy.Decision, *, now: datetime
+def _go_on(
+    case: facts.Case, decision: acceptance.Decision, changes: _Changes, *, now: datetime
 ) -> None:
-    match decision.action:
-        case "accept":
-            _accept(chunk, replicas, decision.group, now=now)
-        case "fail":
-            _fail(chunk, replicas, ChunkReason(decision.reason), now=now)
-        case "more" if decision.wanted > chunk.wanted or decision.is_disagreement:
-            _ask_more(chunk, decision, now=now)
-        case _:
-            pass
-
-
-def _ask_more(chunk: Chunk, decision: policy.Decision, *, now: datetime) -> None:
-    raised = Chunk.objects.filter(pk=chunk.pk, wanted__lt=decision.wanted).update(
-        wanted=decision.wanted
-    )
-    if raised and decision.is_disagreement:
-        Job.objects.filter(pk=chunk.job_id).update(
-            disagreements=F("disagreements") + 1, version=F("version") + 1
-        )
-        events.record(
-            job_id=chunk.job_id,
-            code=EventCode.DISAGREEMENT,
-            detail={"chunk": chunk.index},
-            now=now,
-        )
+    """Ask more nodes or the referee, or wait; an accepted result is in question meanwhile."""
+    is_for_referee = decision.action in {"referee", "accept"}
+    if is_for_referee:
+        _ask_referee(case.chunk, changes, now=now)
+    if decision.is_disagreement:
+        _note_disagreement(case.chunk, changes, now=now)
+    if not case.is_open:
+        _question(case, changes, now=now)
+        changes.chunk["purpose"] = _P.RECHECK
+    missing = 0 if is_for_referee else decision.missing
+    _set_slots(case, changes, running=len(case.running), missing=missing)
 
 
 def _accept(
-    chunk: Chunk, replicas: Sequence[Replica], group: Sequence[int], *, now: datetime
+    case: facts.Case, decision: acceptance.Decision, changes: _Changes, *, now: datetime
 ) -> None:
-    reported = _reported(replicas)
-    agreed = [reported[index] for index in group]
-    differing = [row for row in reported if row not in agreed]
-    Replica.objects.filter(pk__in=[row.pk for row in agreed]).update(state=_S.ACCEPTED)
-    Replica.objects.filter(pk__in=[row.pk for row in differing]).update(
-        state=_S.REJECTED, reason=ReplicaReason.DISAGREED
-    )
-    spare = _withdraw(replicas)
-    _close(chunk, Chunk.State.FINAL, reason="", now=now)
-    _write_results(chunk, _answer(agreed[0]), now=now)
-    settlement.reward(
-        chunk=chunk, replicas=[*agreed, *spare], planned=chunk.job.replicas_planned, now=now
-    )
-    _count(chunk, final=chunk.items_count, failed=0, now=now)
+    """Let the group's answer stand, provisionally."""
+    spare = [row for row in case.running if row.purpose not in _WORK_ON]
+    if spare:  # whether it is audited must not hang on who happens to be at work
+        decision = acceptance.decide(dataclasses.replace(case.facts, running=()))
+    answer = _new_answer(case, decision)
+    _withdraw(spare)
+    ruling = rulings.carry_out(case, decision, has_new_answer=answer is not None, now=now)
+    changes.job["audits"] += ruling.audits
+    if decision.is_disagreement:
+        _note_disagreement(case.chunk, changes, now=now)
+    if decision.asks_referee:
+        _ask_referee(case.chunk, changes, now=now)
+    if answer is not None:
+        _give_result(case, answer, changes, had_audit=ruling.audits > 0, now=now)
+    if decision.missing:
+        changes.chunk["purpose"] = _P.AUDIT
+    _set_slots(case, changes, running=len(case.running) - len(spare), missing=decision.missing)
+    _settle_up(case, ruling, spare, changes, is_questioned=decision.asks_referee, now=now)
 
 
-def _fail(chunk: Chunk, replicas: Sequence[Replica], reason: ChunkReason, *, now: datetime) -> None:
-    """Give the chunk up. Nobody agreed, so no answer is paid but work cut short is."""
-    Replica.objects.filter(pk__in=[row.pk for row in _reported(replicas)]).update(
-        state=_S.REJECTED, reason=ReplicaReason.DISAGREED
-    )
-    spare = _withdraw(replicas)
-    _close(chunk, Chunk.State.FAILED, reason=reason, now=now)
-    chunk.items.update(state=Item.State.FAILED, decided_at=now)
-    settlement.reward(chunk=chunk, replicas=spare, planned=0, now=now)
-    events.record(
-        job_id=chunk.job_id,
-        code=EventCode.CHUNK_FAILED,
-        detail={"chunk": chunk.index, "reason": reason.value},
-        now=now,
-    )
-    _count(chunk, final=0, failed=chunk.items_count, now=now)
+def _give_result(
+    case: facts.Case,
+    answer: agreement.Answer,
+    changes: _Changes,
+    *,
+    had_audit: bool,
+    now: datetime,
+) -> None:
+    """Write the items' results; a correction is never silent."""
+    outcomes.write(case.chunk, answer, now=now)
+    changes.chunk |= {"state": Chunk.State.PROVISIONAL, "decided_at": now}
+    if case.is_open:
+        changes.job["items_provisional"] += case.chunk.items_count
+        return
+    changes.job["corrections"] += 1
+    changes.job["audits_failed"] += int(had_audit)
+    _tell(case.chunk, EventCode.RESULT_CORRECTED, now=now)
 
 
-def _withdraw(replicas: Sequence[Replica]) -> list[Replica]:
-    """End the leases that are no longer needed; their nodes are told after commit."""
-    spare = [row for row in replicas if row.state == _S.LEASED]
-    Replica.objects.filter(pk__in=[row.pk for row in spare]).update(
-        state=_S.CANCELLED, reason=ReplicaReason.NOT_NEEDED
-    )
-    dispatch.withdraw(replica_ids=[row.pk for row in spare])
-    return spare
+def _settle_up(
+    case: facts.Case,
+    ruling: rulings.Ruling,
+    spare: Sequence[Replica],
+    changes: _Changes,
+    *,
+    is_questioned: bool,
+    now: datetime,
+) -> None:
+    """Pay whom the ruling accepted, and say when the result and its rewards settle.
 
-
-def _close(chunk: Chunk, state: Chunk.State, *, reason: str, now: datetime) -> None:
-    closed = Chunk.objects.filter(pk=chunk.pk, state=Chunk.State.OPEN).update(
-        state=state, reason=reason, decided_at=now
-    )
-    assert closed == 1, "the row is locked and was open"
-
-
-def _write_results(chunk: Chunk, answer: agreement.Answer, *, now: datetime) -> None:
-    """Give each item its result: labels by name, at or above the job's threshold."""
-    labels: dict[str, str] = chunk.job.model.labels
-    is_classify = chunk.job.kind == Job.Kind.CLASSIFY
-    items = list(chunk.items.order_by("position"))
-    for item in items:
-        item.state = Item.State.FINAL
-        item.source = Item.Source.MACHINE
-        item.decided_at = now
-        found = [
-            {"label": labels[str(each[0])], "score": each[1], "box": list(each[2:])}
-            for each in sorted(answer[item.position], key=lambda each: (-each[1], each))
-            if each[1] >= chunk.job.score_threshold
-        ]
-        item.detections = [] if is_classify else found
-        if is_classify:
-            item.classes = [{"label": each["label"], "score": each["score"]} for each in found]
-    Item.objects.bulk_update(items, ["state", "source", "decided_at", "detections", "classes"])
-
-
-def _count(chunk: Chunk, *, final: int, failed: int, now: datetime) -> None:
-    """Raise the job's counters and finish it with its last chunk."""
-    jobs = Job.objects.filter(pk=chunk.job_id)
-    jobs.update(
-        items_final=F("items_final") + final,
-        items_failed=F("items_failed") + failed,
-        version=F("version") + 1,
-    )
-    if final:
-        jobs.filter(first_result_at=None).update(first_result_at=now)
-    finish(job_id=chunk.job_id, now=now)
-
-
-def finish(*, job_id: str, now: datetime) -> bool:
-    """End the job when each item is decided; say whether this call did it.
-
-    Runs inside the caller's transaction; the rest of the hold returns in the same one.
+    The client's own money pays what was planned of the work that led to the first result;
+    whatever comes after is the platform's care, and so is its cost.
     """
-    assert connection.in_atomic_block
-    decided = Job.objects.filter(
-        pk=job_id,
-        state__in=[Job.State.QUEUED, Job.State.RUNNING, Job.State.PAUSED],
-        items_total=F("items_final") + F("items_failed"),
-    )
-    common = {"finished_at": now, "version": F("version") + 1}
-    ended = decided.filter(~Q(items_final=0)).update(
-        state=Job.State.FINISHED, reason="", **common
-    ) or decided.filter(items_final=0).update(
-        state=Job.State.FAILED, reason=JobReason.NOTHING_AGREED, **common
-    )
-    if not ended:
-        return False
-    returned_minor = settlement.close(job_id=job_id, now=now)
-    events.record(
-        job_id=job_id,
-        code=EventCode.FINISHED,
-        detail={"returned_minor": returned_minor},
+    chunk, checks = case.chunk, ruling.believed_checks
+    was_questioned = chunk.reason == ChunkReason.RECHECKING
+    settles_at = chunk.settles_at
+    if settles_at is None or was_questioned:
+        settles_at = now + terms.window(checks)
+    matures_at = settles_at
+    if len(checks) == 1 and case.facts.referee is None:
+        matures_at = max(settles_at, now + terms.HOLD_MAX)
+    settlement.reward(
+        chunk=chunk,
+        replicas=[*ruling.joined, *spare],
+        planned=chunk.job.replicas_planned if case.is_open else 0,
+        matures_at=matures_at,
         now=now,
     )
-    logger.info("job finished", extra={"job_id": job_id})
-    return True
+    standing = [row.pk for row in ruling.standing]
+    if not case.is_open and (ruling.joined or was_questioned):
+        settlement.postpone(replica_ids=standing, due_at=matures_at, now=now)
+    if is_questioned:
+        settlement.freeze(replica_ids=standing, now=now)
+    elif was_questioned or any(row.doubted_at is not None for row in ruling.standing):
+        # What others carry is right, whoever said it first.
+        settlement.unfreeze(replica_ids=standing, now=now)
+    changes.chunk |= {
+        "settles_at": settles_at,
+        "reason": ChunkReason.RECHECKING if is_questioned else "",
+    }
+
+
+def _fail(
+    case: facts.Case, decision: acceptance.Decision, changes: _Changes, *, now: datetime
+) -> None:
+    """Give the chunk up: nodes do not agree and the referee cannot tell.
+
+    Nobody knows who is right, so no answer is paid but work cut short is. Of a result that
+    had been accepted, those keep their reward whose nodes were never caught.
+    """
+    chunk = case.chunk
+    refused = [row for row in case.answered if row.state == _S.REPORTED]
+    doubted = [
+        row for row in case.answered if row.state == _S.ACCEPTED and row.doubted_at is not None
+    ]
+    _refuse(refused, ReplicaReason.DISAGREED)
+    _refuse(doubted, ReplicaReason.OVERTURNED)
+    settlement.void(replica_ids=[row.pk for row in doubted], now=now)
+    settlement.unfreeze(
+        replica_ids=[
+            row.pk for row in case.answered if row.state == _S.ACCEPTED and row not in doubted
+        ],
+        now=now,
+    )
+    _withdraw(case.running)
+    settlement.reward(
+        chunk=chunk,
+        replicas=case.running,
+        planned=0,
+        matures_at=now + terms.HOLD_MAX,
+        now=now,
+    )
+    outcomes.erase(chunk, now=now)
+    if decision.is_disagreement:
+        _note_disagreement(chunk, changes, now=now)
+    changes.job["items_failed"] += chunk.items_count
+    if case.is_open:
+        code = EventCode.CHUNK_FAILED
+    else:
+        code = EventCode.RESULT_WITHDRAWN
+        changes.job["items_provisional"] -= chunk.items_count
+    _tell(chunk, code, reason=decision.reason, now=now)
+    changes.chunk |= {
+        "state": Chunk.State.FAILED,
+        "reason": ChunkReason(decision.reason),
+        "decided_at": now,
+    }
+
+
+def _refuse(rows: Sequence[Replica], reason: ReplicaReason) -> None:
+    Replica.objects.filter(pk__in=[row.pk for row in rows]).update(state=_S.REJECTED, reason=reason)
+
+
+def _withdraw(spare: Sequence[Replica]) -> None:
+    """End the leases that are no longer needed; their nodes are told after commit."""
+    if spare:
+        row_ids = [row.pk for row in spare]
+        Replica.objects.filter(pk__in=row_ids).update(
+            state=_S.CANCELLED, reason=ReplicaReason.NOT_NEEDED
+        )
+        dispatch.withdraw(replica_ids=row_ids)
+
+
+def _ask_referee(chunk: Chunk, changes: _Changes, *, now: datetime) -> None:
+    if chunk.referee_asked_at is None:
+        changes.chunk["referee_asked_at"] = now
+        dispatch.referee(chunk_id=chunk.pk)
+
+
+def _note_disagreement(chunk: Chunk, changes: _Changes, *, now: datetime) -> None:
+    if chunk.disagreed_at is None:
+        changes.chunk["disagreed_at"] = now
+        changes.job["disagreements"] += 1
+        _tell(chunk, EventCode.DISAGREEMENT, now=now)
+
+
+def _question(case: facts.Case, changes: _Changes, *, now: datetime) -> None:
+    """Call an accepted result into question: nothing it earned is paid out meanwhile."""
+    if case.chunk.reason == ChunkReason.RECHECKING:
+        return
+    settlement.freeze(
+        replica_ids=[row.pk for row in case.answered if row.state == _S.ACCEPTED], now=now
+    )
+    changes.chunk |= {
+        "reason": ChunkReason.RECHECKING,
+        "rechecks": case.chunk.rechecks + 1,
+    }
+    _tell(case.chunk, EventCode.RECHECKING, now=now)
+
+
+def _set_slots(case: facts.Case, changes: _Changes, *, running: int, missing: int) -> None:
+    """Want exactly what is missing; a smoke test keeps the three it wants."""
+    present = running + len(case.answered)
+    wanted = present + missing
+    if case.chunk.purpose == _P.SMOKE and case.chunk.job.smoke == Job.Smoke.RUNNING:
+        wanted = max(wanted, case.chunk.wanted)
+    changes.chunk |= {"granted": present, "wanted": wanted}
+
+
+def _write(chunk: Chunk, changes: _Changes, *, now: datetime) -> None:
+    """Write what differs, the chunk before the job; deciding again writes nothing."""
+    changed = {
+        name: value
+        for name, value in {**changes.chunk, "stirred_at": None}.items()
+        if getattr(chunk, name) != value
+    }
+    if changed:
+        written = Chunk.objects.filter(pk=chunk.pk, state=chunk.state).update(**changed)
+        assert written == 1, "the row is locked"
+    outcomes.count(job_id=chunk.job_id, counts=changes.job, now=now)
+
+
+def _tell(chunk: Chunk, code: EventCode, *, now: datetime, **detail: str) -> None:
+    events.record(job_id=chunk.job_id, code=code, detail={"chunk": chunk.index, **detail}, now=now)

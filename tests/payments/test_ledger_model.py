@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from django.contrib.auth import get_user_model
@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from payments import chart, invariants, ledger, queries
+from payments import chart, invariants, ledger, queries, rewards
 from payments.models import LedgerAccount
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -21,6 +21,7 @@ PEOPLE = st.integers(0, 2)
 JOBS = st.sampled_from(["1", "2", "3"])
 KEYS = st.sampled_from(["a", "b", "c"])
 REPLICAS = st.sampled_from([f"r{number}" for number in range(12)])
+SOME_REPLICAS = st.lists(REPLICAS, max_size=4)
 AMOUNTS = st.integers(1, 60)
 
 
@@ -53,7 +54,13 @@ class LedgerMachine(RuleBasedStateMachine):
         self.holds: dict[str, tuple[int, int]] = {}
         self.waiting: list[Waiting] = []
         self.keys: set[str] = set()
+        self.order: dict[str, int] = {}
+        self.voids = Counter[str]()
         self.returned: dict[str, int] = {}
+        self.frozen: set[str] = set()
+        #: Rewards taken back: they wait here for being paid after all.
+        self.voided: dict[str, Waiting] = {}
+        self.matured: set[str] = set()
 
     def teardown(self):
         transaction.savepoint_rollback(self.savepoint)
@@ -143,6 +150,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def expect(self, key, source, destination, amount, due_at):
         if key not in self.keys:
             self.keys.add(key)
+            self.order[key] = len(self.order)
             self.waiting.append(Waiting(key, source, destination, amount, due_at))
 
     def settle(self, batch):
@@ -156,21 +164,103 @@ class LedgerMachine(RuleBasedStateMachine):
                 continue
             self.move(source, intent.destination, intent.amount)
             self.waiting.remove(intent)
+            if intent.key.endswith(":mature"):
+                self.matured.add(intent.key)
             settled += 1
         return settled
 
     @rule(limit=st.integers(1, 12))
     def post(self, limit):
-        ready = [intent for intent in self.waiting if intent.due_at is None][:limit]
+        ready = [intent for intent in self.waiting if intent.due_at is None]
+        ready = sorted(ready, key=lambda intent: self.order[intent.key])[:limit]
 
         assert ledger.post_intents(limit=limit, now=self.now) == self.settle(ready)
 
     @rule(limit=st.integers(1, 12))
     def mature(self, limit):
-        due = [intent for intent in self.waiting if intent.due_at and intent.due_at <= self.now]
-        due.sort(key=lambda intent: intent.due_at)
+        due = [
+            intent
+            for intent in self.waiting
+            if intent.due_at and intent.due_at <= self.now and intent.key not in self.frozen
+        ]
+        due.sort(key=lambda intent: (intent.due_at, self.order[intent.key]))
 
         assert ledger.mature(limit=limit, now=self.now) == self.settle(due[:limit])
+
+    def maturing(self, replicas):
+        """Return the rewards of the model that wait, voided ones left out, by key."""
+        keys = {f"replica:{replica}:mature" for replica in replicas}
+        return {intent.key: intent for intent in self.waiting if intent.key in keys}
+
+    @rule(replicas=SOME_REPLICAS)
+    def freeze(self, replicas):
+        stopped = set(self.maturing(replicas)) - self.frozen
+
+        with transaction.atomic():
+            assert rewards.freeze(replica_ids=replicas, now=self.now) == len(stopped)
+
+        self.frozen |= stopped
+
+    @rule(replicas=SOME_REPLICAS)
+    def unfreeze(self, replicas):
+        freed = set(self.maturing(replicas)) & self.frozen
+
+        with transaction.atomic():
+            assert rewards.unfreeze(replica_ids=replicas) == len(freed)
+
+        self.frozen -= freed
+
+    @rule(replicas=SOME_REPLICAS, minutes=st.integers(-60, 120))
+    def postpone(self, replicas, minutes):
+        due_at = self.now + timedelta(minutes=minutes)
+        moved = [row for row in self.maturing(replicas).values() if row.due_at != due_at]
+
+        with transaction.atomic():
+            assert rewards.postpone(replica_ids=replicas, due_at=due_at) == len(moved)
+
+        for row in moved:
+            self.waiting[self.waiting.index(row)] = replace(row, due_at=due_at)
+
+    @rule(replicas=SOME_REPLICAS)
+    def void(self, replicas):
+        with transaction.atomic():
+            outcome = rewards.void(replica_ids=replicas, now=self.now)
+
+        keys = {f"replica:{replica}:mature": replica for replica in replicas}
+        assert {name for name, found in outcome.items() if found == "matured"} == {
+            keys[key] for key in self.matured & set(keys)
+        }
+        rows = self.maturing(replicas)
+        assert {name for name, found in outcome.items() if found == "voided"} == {
+            keys[key] for key in {*rows, *self.voided} & set(keys)
+        }
+        for key in sorted(rows, key=self.order.__getitem__):
+            self.waiting.remove(rows[key])
+            self.frozen.discard(key)
+            self.voided[key] = rows[key]
+            self.expect(
+                f"{key}:void:{self.voids[key]}",
+                rows[key].source,
+                "platform:reserve",
+                rows[key].amount,
+                None,
+            )
+            self.voids[key] += 1
+
+    @rule(replicas=SOME_REPLICAS)
+    def pay_again(self, replicas):
+        keys = {f"replica:{replica}:mature": replica for replica in replicas}
+        again = sorted(set(keys) & set(self.voided), key=self.order.__getitem__)
+
+        with transaction.atomic():
+            paid = rewards.pay_again(replica_ids=replicas, due_at=self.now, now=self.now)
+
+        assert paid == [keys[key] for key in again]
+        for key in again:
+            row = self.voided.pop(key)
+            self.waiting.append(replace(row, due_at=self.now))
+            number = self.voids[key]
+            self.expect(f"{key}:reward:{number}", "platform:reserve", row.source, row.amount, None)
 
     @rule(job=JOBS)
     def release(self, job):
@@ -204,6 +294,11 @@ class LedgerMachine(RuleBasedStateMachine):
                 asset="PI",
                 available_minor=self.balance[self.available(person)],
                 pending_minor=self.balance[f"user:{owner_id}:pending"],
+                frozen_minor=sum(
+                    intent.amount
+                    for intent in self.waiting
+                    if intent.key in self.frozen and intent.source == f"user:{owner_id}:pending"
+                ),
                 held_minor=sum(self.balance[f"job:{job}:escrow"] for job in jobs),
                 paid_minor=0,
             )

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from django.db import connection, transaction
 
-from payments import invariants, ledger, posting
+from payments import invariants, ledger, posting, rewards
 from payments.models import LedgerAccount, Transfer, TransferIntent
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -163,3 +163,50 @@ def test_recording_does_not_wait_for_a_poster(held_job, record, side_by_side):
 
     assert answers == [None]
     assert TransferIntent.objects.filter(ref_id="r1").count() == 3
+
+
+def test_what_is_frozen_while_it_matures_is_either_available_or_frozen(
+    held_job, record, side_by_side
+):
+    names = [f"r{number}" for number in range(40)]
+    for name in names:
+        record(name, reward_minor=1, fee_minor=0, due_at=NOW)
+    ledger.post_intents(limit=100, now=NOW)
+
+    def freeze(some):
+        with transaction.atomic():
+            return rewards.freeze(replica_ids=some, now=NOW)
+
+    mature = partial(ledger.mature, limit=100, now=NOW)
+    answers = side_by_side(
+        mature, partial(freeze, names[:30]), mature, partial(freeze, names[10:][::-1]), mature
+    )
+    mature()
+
+    assert [answer for answer in answers if not isinstance(answer, int)] == []
+    frozen = TransferIntent.objects.filter(frozen_at__isnull=False)
+    assert frozen.count() == answers[1] + answers[3]
+    assert Transfer.objects.filter(kind="mature").count() == 40 - frozen.count()
+    assert_sound()
+
+
+@pytest.mark.postgres
+def test_a_poster_does_not_wait_for_who_freezes(held_job, record, side_by_side):
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has one writer")
+    for name in ("r0", "r1"):
+        record(name, due_at=NOW)
+    ledger.post_intents(limit=100, now=NOW)
+
+    def mature_soon():
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '2s'")
+        return ledger.mature(limit=100, now=NOW)
+
+    with transaction.atomic():
+        rewards.freeze(replica_ids=["r0"], now=NOW)
+        answers = side_by_side(mature_soon)
+
+    assert answers == [1]
+    assert ledger.mature(limit=100, now=NOW) == 0
+    assert_sound()

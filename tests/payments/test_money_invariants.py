@@ -33,6 +33,8 @@ def test_a_busy_ledger_is_sound_and_says_how_much_it_holds(held_job, record):
         ("floors_hold", True, "none"),
         ("intents_are_posted", True, "none"),
         ("posted_intents_have_transfers", True, "none"),
+        ("stopped_rewards_stay", True, "none"),
+        ("pending_equals_rewards", True, "none"),
     ]
 
 

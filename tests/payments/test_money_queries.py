@@ -14,11 +14,12 @@ NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 LATER = NOW + timedelta(days=7)
 
 
-def wallet(available=0, pending=0, held=0, paid=0):
+def wallet(available=0, pending=0, frozen=0, held=0, paid=0):
     return queries.Wallet(
         asset="PI",
         available_minor=available,
         pending_minor=pending,
+        frozen_minor=frozen,
         held_minor=held,
         paid_minor=paid,
     )
@@ -41,7 +42,7 @@ def test_who_never_had_money_has_an_empty_wallet(operator_id):
 
 
 def test_a_wallet_shows_available_and_held(held_job, client_id, django_assert_num_queries):
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         found = queries.wallet(client_id)
 
     assert found == wallet(available=500, held=1000)

@@ -15,7 +15,7 @@ def test_four_pictures_by_two_nodes_cost_the_published_price():
     price = pricing.price_images(kind="detect", images=4, quorum=2)
 
     assert [(line.label, line.quantity, line.unit_minor) for line in price.lines] == [
-        ("Detection, each image by 2 nodes", 8, 50_000),
+        ("Detection, each image by at most 2 nodes", 8, 50_000),
         ("Platform fee, 10 %", 8, 5_000),
     ]
     assert [line.amount_minor for line in price.lines] == [400_000, 40_000]

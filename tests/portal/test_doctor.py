@@ -19,6 +19,8 @@ CHECKS = [
     "floors_hold",
     "intents_are_posted",
     "posted_intents_have_transfers",
+    "stopped_rewards_stay",
+    "pending_equals_rewards",
     "no_chunk_lost",
     "chunk_slots_match",
     "final_items_have_results",

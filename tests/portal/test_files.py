@@ -45,7 +45,7 @@ def test_a_good_link_gives_the_bytes_to_anyone(client, blob, link):
 
     assert response.status_code == 200
     assert response.getvalue() == PICTURE
-    assert response["Content-Type"] == "image/png"
+    assert response["Content-Type"] == "application/octet-stream"
     assert response["Content-Length"] == str(len(PICTURE))
     assert response["Content-Disposition"] == f'attachment; filename="{blob.digest}"'
     assert response["Cache-Control"] == "private, immutable"

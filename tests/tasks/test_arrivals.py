@@ -113,7 +113,7 @@ def test_good_messages_of_all_kinds_are_taken_in_one_batch(client_user, senders,
 
     assert (outcome.taken, outcome.dropped, outcome.assigned) == (6, Counter(), 2)
     running.refresh_from_db()
-    assert (running.state, running.items_final) == ("finished", 1)
+    assert (running.state, running.items_provisional) == ("finished", 1)
     assert Ack.objects.filter(job=waiting).count() == 2
     kept = Replica.objects.filter(job=running).first()
     assert messages.Report.model_validate_json(kept.signed_report.body).assignment == str(kept.pk)

@@ -21,7 +21,7 @@ def test_a_chunk_holds_at_least_one_image_and_at_most_the_limit(images, nodes, i
 
 @pytest.mark.parametrize(
     ("images", "nodes", "image_ms", "expected"),
-    [(4, 7, 100, 1), (56, 7, 100, 2), (10_000, 7, 100, 16), (10_000, 0, 3000, 3)],
+    [(4, 7, 100, 1), (56, 7, 100, 2), (10_000, 7, 100, 15), (10_000, 0, 3000, 3)],
     ids=["few images", "spread", "many images", "slow model and nobody there"],
 )
 def test_chunks_grow_with_the_images_for_each_node(images, nodes, image_ms, expected):

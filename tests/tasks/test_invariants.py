@@ -29,7 +29,11 @@ def test_every_finding_holds_after_real_work(job):
         ("no_chunk_lost", True),
         ("chunk_slots_match", True),
         ("final_items_have_results", True),
+        ("provisional_items_have_results", True),
         ("job_counters_match", True),
+        ("accepted_are_rewarded", True),
+        ("strikes_are_enforced", True),
+        ("barred_nodes_believed_nowhere", True),
         ("open_leases_have_nodes", True),
         ("accepted_from_distinct_owners", True),
         ("blobs_present", True),
@@ -53,13 +57,14 @@ def test_a_place_without_a_replica_is_found(job):
 
 
 def test_a_final_item_without_a_result_is_found(job):
-    Item.objects.filter(state=Item.State.FINAL).update(detections=None)
+    Item.objects.filter(state=Item.State.PROVISIONAL).update(detections=None)
 
-    assert broken() == ["final_items_have_results"]
+    assert broken() == ["provisional_items_have_results"]
 
 
 @pytest.mark.parametrize(
-    "change", [{"items_final": 2}, {"items_final": 0}, {"items_failed": 1}, {"items_total": 3}]
+    "change",
+    [{"items_provisional": 2}, {"items_provisional": 0}, {"items_failed": 1}, {"items_total": 3}],
 )
 def test_a_wrong_counter_is_found(job, change):
     Job.objects.update(**change)

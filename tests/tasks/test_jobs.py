@@ -42,11 +42,16 @@ def submit(owner, request, now):
 def test_a_submitted_job_holds_its_price_and_is_cut_into_chunks(client_user, ask, now):
     job = submit(client_user, ask, now)
 
-    assert (job.state, job.items_total, job.quorum, job.price_minor) == ("queued", 3, 2, 330_000)
-    assert money.wallet(client_user.pk).available_minor == 10**9 - 330_000
-    assert money.wallet(client_user.pk).held_minor == 330_000
+    assert (job.state, job.items_total, job.replicas_planned, job.price_minor) == (
+        "queued",
+        3,
+        3,
+        495_000,
+    )
+    assert money.wallet(client_user.pk).available_minor == 10**9 - 495_000
+    assert money.wallet(client_user.pk).held_minor == 495_000
     chunks = job.chunks.order_by("index").values_list("index", "items_count", "wanted", "granted")
-    assert list(chunks) == [(0, 1, 2, 0), (1, 1, 2, 0), (2, 1, 2, 0)]
+    assert list(chunks) == [(0, 1, 1, 0), (1, 1, 1, 0), (2, 1, 1, 0)]
     assert work.unsound() == []
 
 
@@ -66,7 +71,7 @@ def test_submitting_is_an_event_and_announces_after_commit(
         job = submit(client_user, ask, now)
 
     event = job.events.get()
-    assert (event.code, event.detail) == ("submitted", {"images": 3, "price_minor": 330_000})
+    assert (event.code, event.detail) == ("submitted", {"images": 3, "price_minor": 495_000})
     assert [callback.keywords for callback in callbacks] == [{"job_id": job.pk}]
 
 
@@ -83,23 +88,23 @@ def test_a_quote_names_what_submitting_would_hold(client_user, fleet, ask, now):
 
     quote = jobs.quote(owner_id=client_user.pk, request=ask, now=now)
 
-    assert (quote.images, quote.chunks, quote.replicas_expected) == (3, 3, 6)
-    assert quote.price_minor == 330_000 == sum(line.amount_minor for line in quote.lines)
-    # 6 images computed at 0.1 s by two nodes, and half a second around it.
+    assert (quote.images, quote.chunks, quote.replicas_expected) == (3, 3, 9)
+    assert quote.price_minor == 495_000 == sum(line.amount_minor for line in quote.lines)
+    # 9 images computed at 0.1 s by two nodes, and half a second around it.
     assert (quote.eta_p50_seconds, quote.eta_p90_seconds) == (1, 2)
     assert work.everything() == before
 
 
 @pytest.mark.parametrize(
-    ("mode", "target_error", "quorum", "price_minor"),
-    [("normal", "1e-2", 2, 330_000), ("normal", "1e-4", 3, 495_000), ("race", "1e-3", 1, 495_000)],
+    ("mode", "target_error", "replicas", "price_minor"),
+    [("normal", "1e-2", 2, 330_000), ("normal", "1e-4", 4, 660_000), ("race", "1e-3", 3, 495_000)],
 )
 def test_the_price_follows_the_checks(
-    client_user, ask, now, mode, target_error, quorum, price_minor
+    client_user, ask, now, mode, target_error, replicas, price_minor
 ):
     job = submit(client_user, replace(ask, mode=mode, target_error=target_error), now)
 
-    assert (job.quorum, job.price_minor) == (quorum, price_minor)
+    assert (job.replicas_planned, job.price_minor) == (replicas, price_minor)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +135,7 @@ def test_what_cannot_be_bought_is_refused_and_leaves_nothing(
 
 
 def test_the_maximum_price_may_be_the_price(client_user, ask, now):
-    assert submit(client_user, replace(ask, max_price_minor=330_000), now).price_minor == 330_000
+    assert submit(client_user, replace(ask, max_price_minor=495_000), now).price_minor == 495_000
 
 
 def test_a_strangers_data_set_does_not_exist(client_user, stranger, ask, now):
@@ -213,7 +218,7 @@ def test_a_paused_job_takes_the_answers_under_way_and_finishes(client_user, flee
     work.take(*map(work.report_of, work.leased(job)))
 
     job.refresh_from_db()
-    assert (job.state, job.items_final) == ("finished", 1)
+    assert (job.state, job.items_provisional) == ("finished", 1)
     assert work.unsound() == []
 
 
@@ -302,8 +307,8 @@ def test_cancelling_keeps_results_and_tells_the_nodes_at_work(
     told = [callback.keywords["replica_ids"] for callback in callbacks]
     assert {pk for ids in told for pk in ids} == running
     assert len(running) == 2
-    assert sorted(job.items.values_list("state", flat=True)) == ["final", "waiting"]
+    assert sorted(job.items.values_list("state", flat=True)) == ["provisional", "waiting"]
     assert Replica.objects.filter(state=Replica.State.ACCEPTED).count() == 2
     assert Transfer.objects.filter(kind="reward").count() == 4
-    assert Job.objects.get(pk=job.pk).items_final == 1
+    assert Job.objects.get(pk=job.pk).items_provisional == 1
     assert work.unsound() == []

@@ -33,10 +33,10 @@ def test_a_job_as_its_client_sees_it(job, now):
     view = queries.job_view(job)
 
     assert (view.id, view.kind, view.state, view.is_over) == (job.pk, "detect", "running", False)
-    assert (view.items_total, view.items_final, view.items_failed) == (2, 1, 0)
+    assert (view.items_total, view.items_provisional, view.items_failed) == (2, 1, 0)
     assert (view.acks_count, view.first_ack_ms, view.slowest_ack_ms) == (2, 50, 50)
     assert (view.first_result_ms, view.submitted_at, view.finished_at) == (2000, now, None)
-    assert (view.replicas, view.quorum, view.disagreements) == (4, 2, 0)
+    assert (view.replicas, view.replicas_planned, view.disagreements) == (4, 2, 0)
     assert (view.dataset_name, view.model_name) == ("photos", "Tiny detector")
     assert (view.price_minor, view.held_minor, view.spent_minor) == (220_000, 220_000, 0)
     ledger.post_intents(limit=100, now=now)
@@ -83,7 +83,7 @@ def test_undecided_chunks_come_first(job, django_assert_num_queries):
         open_one, decided = queries.job_chunks(job.pk, limit=10)
 
     assert (open_one.index, open_one.state, open_one.replicas) == (1, "open", ["leased"] * 2)
-    assert (decided.index, decided.state, decided.replicas) == (0, "final", ["accepted"] * 2)
+    assert (decided.index, decided.state, decided.replicas) == (0, "provisional", ["accepted"] * 2)
     assert (open_one.wanted, open_one.granted, open_one.reason) == (2, 2, "")
     assert queries.job_chunks(job.pk, limit=1) == [open_one]
 
@@ -149,7 +149,7 @@ def test_one_node_takes_two_queries(job, operators, now, django_assert_num_queri
 def test_a_nodes_work_shows_what_it_answered_and_earned(job, operators, now):
     nodes.retire(node_id=operators[0].pk, now=now)
 
-    views = queries.replica_views(queries.replica_rows(operators[0].pk))
+    views = queries.replica_views(list(queries.replica_rows(operators[0].pk)), now=now)
 
     accepted, lost = sorted(views, key=lambda view: view.chunk_index)
     assert (accepted.state, accepted.reward_minor, accepted.reward_state) == (
@@ -160,7 +160,7 @@ def test_a_nodes_work_shows_what_it_answered_and_earned(job, operators, now):
     assert (accepted.items, accepted.compute_ms) == (1, 120)
     assert accepted.released_at == now + timedelta(days=7, seconds=2)
     (image,) = accepted.images
-    assert (image.name, image.width, image.height) == ("0.png", 64, 48)
+    assert (image.name, image.width, image.height) == ("Picture 1", 64, 48)
     assert image.detections == [{"label": "person", "score": 0.9, "box": [10.0, 10.0, 20.0, 20.0]}]
     assert (lost.state, lost.reason, lost.reward_minor, lost.reward_state) == (
         "lost",
@@ -180,6 +180,6 @@ def test_any_amount_of_work_takes_four_queries(
     rows = queries.replica_rows(operators[0].pk)
 
     with django_assert_num_queries(4):
-        views = queries.replica_views(rows)
+        views = queries.replica_views(rows, now=now)
 
     assert len(views) == images == Replica.objects.filter(node=operators[0]).count()

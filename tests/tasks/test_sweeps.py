@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import timedelta
 
 import pytest
@@ -9,12 +10,12 @@ from django.db import transaction
 
 from tasks import jobs, leases, reports, scheduling, sweeps
 from tasks.models import Job, Replica
-from tasks.verification import policy
+from tasks.verification import acceptance
 from tests import factories
 from tests.tasks import work
 
 SECOND = timedelta(seconds=1)
-NOTHING = sweeps.Swept(expired=0, decided=0, announced=0, resent=0, assigned=0, enforced=0)
+NOTHING = sweeps.Swept(**{field.name: 0 for field in dataclasses.fields(sweeps.Swept)})
 
 
 @pytest.fixture
@@ -111,13 +112,14 @@ def test_a_fresh_assignment_is_given_time(client_user, now, sweep):
 def test_stored_reports_that_nobody_decided_are_decided(client_user, now, sweep):
     job = work.start(client_user, factories.make_fleet(2))
     store(*map(work.report_of, work.leased(job)), now=now)
+    assert sweep(now + 2 * SECOND)[0] == NOTHING
 
-    swept, _ = sweep(now)
+    swept, _ = sweep(now + 4 * SECOND)
 
     assert swept.decided == 1
     job.refresh_from_db()
-    assert (job.state, job.items_final) == ("finished", 1)
-    assert sweep(now) == (NOTHING, [])
+    assert (job.state, job.items_provisional) == ("finished", 1)
+    assert sweep(now + 4 * SECOND) == (NOTHING, [])
     assert work.unsound() == []
 
 
@@ -126,11 +128,10 @@ def test_stored_reports_that_differ_call_another_owner(client_user, now, sweep):
     first, second = work.leased(job)
     store(work.report_of(first), work.report_of(second, work.ELSEWHERE), now=now)
 
-    swept, _ = sweep(now)
+    swept, _ = sweep(now + 4 * SECOND)
 
     assert (swept.decided, swept.assigned) == (0, 1)
-    assert sweep(now)[0] == NOTHING
-    assert job.chunks.get().wanted == 3
+    assert job.chunks.get().wanted == 4
     assert work.unsound() == []
 
 
@@ -152,20 +153,25 @@ def test_an_expired_lease_goes_to_another_owner(client_user, now, sweep):
     assert work.unsound() == []
 
 
-def test_a_chunk_that_was_tried_too_often_is_given_up(client_user, now, sweep):
+def test_a_chunk_that_was_tried_too_often_goes_to_the_referee(client_user, now, sweep):
     job = work.start(client_user, factories.make_fleet(10))
 
     for round_number in range(1, 10):
         late = now + 46 * round_number * SECOND
         leases.expire(now=late)
         scheduling.assign_ready(now=late)
-    swept, _ = sweep(now + 500 * SECOND)
+    late = now + 500 * SECOND
+    _, sent = sweep(late)
 
-    assert job.replicas.count() == policy.ATTEMPTS_MAX
-    assert swept.decided == 1
-    assert job.chunks.get().reason == "too_many_retries"
+    chunk = job.chunks.get()
+    assert job.replicas.count() == acceptance.ATTEMPTS_MAX
+    assert (chunk.state, chunk.referee_asked_at) == ("open", late)
+    assert ("send_work", {"name": "tasks.referee", "arguments": {"chunk_id": chunk.pk}}) in sent
+    assert sweep(late + SECOND)[0].refereeing == 0
+    assert sweep(late + 61 * SECOND)[0].refereeing == 1
+    work.referee_says(chunk, work.FOUND, now=late)
     job.refresh_from_db()
-    assert (job.state, job.reason) == ("failed", "nothing_agreed")
+    assert (job.state, job.items_provisional) == ("finished", 1)
     assert work.unsound() == []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks import trials
+from tasks import model_process, trials
 from tests.workers import models
 from tests.workers.protocol.modelcheck import builders, hostile
 from workers.protocol import digests, messages
@@ -71,7 +71,7 @@ def test_a_hanging_model_is_ended(monkeypatch):
 
 
 def test_a_process_that_dies_is_a_crash(monkeypatch):
-    monkeypatch.setattr(trials.sys, "executable", "/bin/false")
+    monkeypatch.setattr(model_process.sys, "executable", "/bin/false")
     data = builders.classifier()
 
     with pytest.raises(trials.TrialFailed) as failed:

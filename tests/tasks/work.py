@@ -12,8 +12,8 @@ from django.db import transaction
 from payments import invariants as money
 from portal.models import User
 from tasks import invariants, reports, scheduling
-from tasks.models import Job, Node, Replica
-from tasks.verification import policy, verdicts
+from tasks.models import Chunk, Job, Node, Replica
+from tasks.verification import acceptance, gold, strikes, verdicts
 from tests import factories
 from workers.protocol import messages
 
@@ -60,10 +60,12 @@ def answers_of(replica: Replica, *found: Sequence[float]) -> list[messages.Answe
     ]
 
 
-def take(*sent: messages.Report, now: datetime = NOW) -> list[policy.Decision | None]:
+def take(*sent: messages.Report, now: datetime = NOW) -> list[acceptance.Decision | None]:
     """Store reports in one batch, then decide; return what was decided for each chunk."""
     chunk_ids = accept(*sent, now=now)
-    return [verdicts.advance(chunk_id=chunk_id, now=now) for chunk_id in chunk_ids]
+    decisions = [verdicts.advance(chunk_id=chunk_id, now=now) for chunk_id in chunk_ids]
+    strikes.enforce(now=now)
+    return decisions
 
 
 def accept(*sent: messages.Report, now: datetime = NOW) -> list[int]:
@@ -73,7 +75,21 @@ def accept(*sent: messages.Report, now: datetime = NOW) -> list[int]:
         for report in sent
     ]
     with transaction.atomic():
-        return reports.accept(signed, now=now)
+        chunk_ids = reports.accept(signed, now=now)
+        gold.score(chunk_ids, now=now)
+    return chunk_ids
+
+
+def referee_says(
+    chunk: Chunk, *found: Sequence[float], error: str = "", now: datetime = NOW
+) -> acceptance.Decision | None:
+    """Let the referee answer as `tasks.referee.run` does: `found` on each image, or an error."""
+    answer = None if error else [[list(each) for each in found]] * chunk.items_count
+    asked = Chunk.objects.filter(pk=chunk.pk, referee_asked_at__isnull=False, referee_at=None)
+    assert asked.update(referee_at=now, referee_answer=answer, referee_error=error) == 1
+    decision = verdicts.advance(chunk_id=chunk.pk, now=now)
+    strikes.enforce(now=now)
+    return decision
 
 
 def everything() -> dict[str, list[tuple[Any, ...]]]:

@@ -87,17 +87,19 @@ def test_several_assignments_of_one_message_are_taken_in_order():
         events.Drop,
         events.Start,
         events.Start,
+        events.FetchAhead,
         events.SendHeartbeat,
     ]
     assert found[0] == events.Drop("assignment", "already_held")
-    assert found[3].message.running == ["1", "2", "3"]
+    assert found[4].message.running == ["1", "2", "3"]
 
 
 class TestAnnouncements:
     def test_are_acknowledged_and_a_cached_model_is_opened(self):
         ack, prepare = make_agent(slots=3).step(announce(), now=NOW)
 
-        assert (ack.message.slots, ack.message.cached_models) == (3, [MODEL.digest])
+        # One more than it computes at a time, so that no slot waits for the next one.
+        assert (ack.message.slots, ack.message.cached_models) == (4, [MODEL.digest])
         assert prepare == events.Prepare(MODEL.digest)
 
     def test_of_a_model_that_cannot_be_locked_in_are_dropped(self):
@@ -151,12 +153,18 @@ class TestAssignments:
         first, second = assign("1"), assign("2")
         agent.step(first, now=NOW)
 
-        assert agent.step(second, now=NOW) == []
-        assert agent.held == ["1", "2"]
-        sent, start, heartbeat = agent.step(finish(first), now=NOW)
+        fetch, heartbeat = agent.step(second, now=NOW)
+        assert fetch == events.FetchAhead(second.assignments[0])
+        assert beat(heartbeat).running == agent.held == ["1", "2"]
+        sent, start = agent.step(finish(first), now=NOW)
         assert report(sent).assignment == "1"
         assert start == events.Start(second.assignments[0])
-        assert beat(heartbeat).running == ["2"]
+        assert agent.held == ["2"]
+
+    def test_beyond_the_slots_are_asked_for_up_to_what_a_message_may_say(self):
+        ack, _ = make_agent(slots=limits.SLOTS_MAX).step(announce(), now=NOW)
+
+        assert ack.message.slots == limits.SLOTS_MAX
 
     def test_of_another_node_are_dropped(self):
         agent = make_agent()
@@ -557,12 +565,12 @@ class TestAllowance:
         agent = make_agent(slots=2)
         agent.step(allow(slots=1), now=NOW)
         agent.step(assign("1"), now=NOW)
-        assert agent.step(assign("2"), now=NOW) == []
+        assert kinds(agent.step(assign("2"), now=NOW)) == ["FetchAhead", "SendHeartbeat"]
 
         started, beat = agent.step(allow(slots=2), now=NOW)
 
         assert started.assignment.assignment == "2"
-        assert beat.message.slots == 2
+        assert beat.message.slots == 3
 
     def test_an_unwanted_kind_is_neither_acknowledged_nor_computed(self):
         agent = make_agent()

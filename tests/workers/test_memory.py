@@ -43,6 +43,10 @@ def test_after_that_it_is_closed_once(sessions, monkeypatch):
 
 def test_a_node_that_must_rest_closes_at_once_but_not_under_running_work(sessions):
     keeper = Keeper(sessions)
+    sessions.spare.prepare()
 
     assert not keeper.look(is_busy=True, is_resting=True)
-    assert keeper.look(is_busy=False, is_resting=True)
+    assert sessions.is_open(digests.digest(MODEL))
+    assert not keeper.look(is_busy=False, is_resting=True)
+    assert not sessions.is_open(digests.digest(MODEL))
+    assert sessions.spare._room is None

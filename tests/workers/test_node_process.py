@@ -75,7 +75,7 @@ class TestHonest:
 
         found = node.platform.receive(lambda found: found.kind == "ack")
         assert found.ack.job == announcement.job
-        assert found.ack.slots == 1
+        assert found.ack.slots == 2  # one to compute and one to follow
         assert digests.digest(MODEL) in found.ack.cached_models
         assert found.properties == {
             "user_id": f"node-{NODE_ID}",

@@ -14,6 +14,7 @@ The platform's sweeps rebuild such a message from the database.
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from urllib.parse import quote, unquote, urlsplit
 from kombu.exceptions import ChannelError
 from kombu.transport import TRANSPORT_ALIASES, virtual
 
+from workers.protocol import filewatch
 from workers.protocol.filequeues import Binding, Exchanges, Queues, message_name
 
 if TYPE_CHECKING:
@@ -31,8 +33,10 @@ if TYPE_CHECKING:
     from kombu.transport.virtual.exchange import ExchangeType
 
 SCHEME = "filebroker"
-#: Pause between two looks into an empty queue, seconds.
+#: Pause between two looks into an empty queue where the system tells of no files, seconds.
 POLLING_SECONDS = 0.05
+#: The same where it does (Linux): only against what it could miss.
+WATCHED_SECONDS = 1.0
 
 
 class NotAFileBroker(ValueError):
@@ -71,6 +75,7 @@ class Channel(virtual.Channel):
 
     def __init__(self, connection: Transport, **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
+        self._watch = connection.watch
         self._exchanges = Exchanges(connection.folder / "exchanges")
         self._queues = Queues(connection.folder / "queues")
 
@@ -117,6 +122,7 @@ class Channel(virtual.Channel):
 
     def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> str:
         self._require_queue(queue)
+        self._watch(self._queues.folder_of(queue))
         return super().basic_consume(queue, *args, **kwargs)
 
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:  # noqa: FBT001, FBT002 -- AMQP's signature
@@ -203,6 +209,60 @@ class Transport(virtual.Transport):
         super().__init__(client, **kwargs)
         self.folder = Path(options["folder"])
         self.polling_interval = options["polling_interval"]
+        self._watch: filewatch.Watch | None = None
+        self._is_watching = True
+
+    def watch(self, folder: Path) -> None:
+        """Be woken by what comes into a queue; where that cannot be, go on polling."""
+        if not self._is_watching:
+            return
+        try:
+            self._watch = self._watch or filewatch.Watch()
+            self._watch.add(folder)
+        except filewatch.Unwatchable:
+            self._is_watching = False
+
+    def drain_events(  # type: ignore[override]  # the only option there is
+        self,
+        connection: Any,  # noqa: ARG002 -- kombu's signature
+        timeout: float | None = None,
+    ) -> None:
+        """Deliver one message, waiting for it.
+
+        Raises:
+            TimeoutError: none came in time.
+        """
+        assert self.cycle is not None
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            try:
+                self.cycle.get(self._deliver, timeout=timeout)
+            except Empty:
+                self._wait(deadline)
+            else:
+                return
+
+    def close_connection(self, connection: Any) -> None:
+        super().close_connection(connection)
+        if self._watch is not None:
+            self._watch.close()
+        self._watch, self._is_watching = None, True
+
+    def _wait(self, deadline: float | None) -> None:
+        """Wait until it is worth to look again.
+
+        Raises:
+            TimeoutError.
+        """
+        rest = None if deadline is None else deadline - time.monotonic()
+        if rest is not None and rest <= 0:
+            raise TimeoutError
+        watch = self._watch
+        if watch is not None and self._is_watching and watch.is_complete:
+            watch.wait(WATCHED_SECONDS if rest is None else min(rest, WATCHED_SECONDS))
+        else:
+            pause = self.polling_interval or POLLING_SECONDS
+            time.sleep(pause if rest is None else min(rest, pause))
 
     @property
     def default_connection_params(self) -> dict[str, Any]:

@@ -110,8 +110,12 @@ class Queues:
         self._listed: defaultdict[str, deque[str]] = defaultdict(deque)
         folder.mkdir(parents=True, exist_ok=True)
 
+    def folder_of(self, queue: str) -> Path:
+        """Return where the queue's messages are renamed to."""
+        return self._folder / _checked(queue)
+
     def is_declared(self, queue: str) -> bool:
-        return self._messages(queue).is_dir()
+        return self.folder_of(queue).is_dir()
 
     def declare(self, queue: str, *, ttl_ms: int | None) -> None:
         """Make the queue; like RabbitMQ, keep the first declaration's TTL."""
@@ -119,16 +123,16 @@ class Queues:
             return
         if ttl_ms is not None:
             _write_atomically(self._ttl_file(queue), str(ttl_ms).encode())
-        self._messages(queue).mkdir(exist_ok=True)
+        self.folder_of(queue).mkdir(exist_ok=True)
 
     def put(self, queue: str, payload: bytes, *, name: str) -> None:
         """Store a message; one for an unknown queue is dropped, as an unroutable one is."""
         with contextlib.suppress(FileNotFoundError):
-            _write_atomically(self._messages(queue) / name, payload)
+            _write_atomically(self.folder_of(queue) / name, payload)
 
     def take(self, queue: str) -> tuple[str, bytes] | None:
         """Remove and return the name and payload of the oldest living message."""
-        folder, listed = self._messages(queue), self._listed[queue]
+        folder, listed = self.folder_of(queue), self._listed[queue]
         if not listed:
             listed.extend(self._living(queue))
         while listed:
@@ -146,13 +150,13 @@ class Queues:
 
     def purge(self, queue: str) -> int:
         """Remove all waiting messages and return how many this call removed."""
-        return sum(_unlink(self._messages(queue) / name) for name in self._names(queue))
+        return sum(_unlink(self.folder_of(queue) / name) for name in self._names(queue))
 
     def delete(self, queue: str) -> None:
         """Remove the queue in one step, so that no writer can refill half of it."""
         grave = self._folder / f".deleted-{uuid.uuid4().hex}"
         with contextlib.suppress(FileNotFoundError):
-            self._messages(queue).rename(grave)
+            self.folder_of(queue).rename(grave)
             shutil.rmtree(grave)
         self._ttl_file(queue).unlink(missing_ok=True)
 
@@ -164,18 +168,15 @@ class Queues:
         oldest_ns = time.time_ns() - int(self._ttl_file(queue).read_text()) * 1_000_000
         expired = [name for name in names if int(name.partition("-")[0]) < oldest_ns]
         for name in expired:
-            _unlink(self._messages(queue) / name)
+            _unlink(self.folder_of(queue) / name)
         return names[len(expired) :]
 
     def _names(self, queue: str) -> list[str]:
         try:
-            names = os.listdir(self._messages(queue))  # noqa: PTH208 -- names are enough, and much faster
+            names = os.listdir(self.folder_of(queue))  # noqa: PTH208 -- names are enough, and much faster
         except FileNotFoundError:
             return []
         return sorted(name for name in names if name.endswith(MESSAGE_SUFFIX))
-
-    def _messages(self, queue: str) -> Path:
-        return self._folder / _checked(queue)
 
     def _ttl_file(self, queue: str) -> Path:
         return self._folder / f".{_checked(queue)}.ttl"

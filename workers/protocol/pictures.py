@@ -117,4 +117,5 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         layer = image.convert("RGBA")
         ground = Image.new("RGBA", layer.size, "white")
         return Image.alpha_composite(ground, layer).convert("RGB")
-    return image.convert("RGB")
+    # Pillow's `convert` would copy what is RGB already: a millisecond for a photograph.
+    return image if image.mode == "RGB" else image.convert("RGB")

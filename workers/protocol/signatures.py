@@ -34,12 +34,12 @@ class BadKey(Exception):
     """The public key is not base64 of 32 bytes."""
 
 
-def sign(body: bytes, *, key: Ed25519PrivateKey) -> str:
-    """Return the base64 signature of `body`, 88 characters."""
-    return base64.b64encode(key.sign(DOMAIN + body)).decode("ascii")
+def sign(body: bytes, *, key: Ed25519PrivateKey, domain: bytes = DOMAIN) -> str:
+    """Return the base64 signature of `body`, 88 characters, for the purpose `domain`."""
+    return base64.b64encode(key.sign(domain + body)).decode("ascii")
 
 
-def verify(body: bytes, signature: object, *, public_key: str) -> None:
+def verify(body: bytes, signature: object, *, public_key: str, domain: bytes = DOMAIN) -> None:
     """Check that `signature` (as received, of any type) is `public_key`'s over `body`.
 
     Raises:
@@ -50,7 +50,7 @@ def verify(body: bytes, signature: object, *, public_key: str) -> None:
         raise BadSignature("The signature is missing or not 88 base64 characters.")
     try:
         raw = base64.b64decode(signature, validate=True)
-        load_public(public_key).verify(raw, DOMAIN + body)
+        load_public(public_key).verify(raw, domain + body)
     except (binascii.Error, ValueError, InvalidSignature) as exc:
         raise BadSignature("The signature does not match.") from exc
 

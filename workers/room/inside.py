@@ -144,6 +144,8 @@ def _answer(channel: Channel, graph: Graph, names: list[str]) -> None:
     try:
         feeds = {names[place]: each for place, each in channel.read_tensors(count)}
         channel.send_tensors(graph.run(feeds))
+        if any(each.nbytes >= graphs.LARGE_BYTES_MIN for each in feeds.values()):
+            graphs.give_back_memory()
     except (graphs.Unusable, graphs.TooLarge, tensors.Mismatch) as exc:
         channel.send_refusal(_status(exc), exc)
 

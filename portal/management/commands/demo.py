@@ -221,7 +221,8 @@ def _sample_report(running: stack.Stack, client: cast.Login, *, nodes: int) -> d
     paid = payments_queries.rewards(
         [str(pk) for pk in Replica.objects.filter(job=job["id"]).values_list("pk", flat=True)]
     )
-    images = outcome.job["progress"]["items"]
+    progress = outcome.job["progress"]
+    images = progress["items"]
     is_balanced = all(check.ok for check in money_invariants.audit(now=datetime.now(UTC)))
     report = {
         "nodes": nodes,
@@ -236,7 +237,7 @@ def _sample_report(running: stack.Stack, client: cast.Login, *, nodes: int) -> d
     }
     held = (
         report["acks"] == nodes
-        and outcome.job["progress"]["final"] == images == len(outcome.lines)
+        and progress["provisional"] + progress["final"] == images == len(outcome.lines)
         and all(outcome.detections[label] for label in sample.EXPECTED_LABELS)
         and is_balanced
         and all(finding.holds for finding in work_invariants.audit())

@@ -65,7 +65,8 @@ class Command(BaseCommand):
     def _look_after(self, count: int, stop: Event) -> None:
         """Run processes of their own; when one ends, end all and fail, for a restart of all."""
         command = [sys.executable, *sys.orig_argv[1 : _place("--processes")], "--processes=1"]
-        running = [subprocess.Popen(command) for _ in range(count)]  # noqa: S603  # ourselves
+        # Our own command line again.
+        running = [subprocess.Popen(command) for _ in range(count)]  # noqa: S603
         try:
             while not stop.wait(LOOK_SECONDS):
                 ended = [process for process in running if process.poll() is not None]

@@ -145,7 +145,12 @@ def test_the_operator_sees_the_node_in_the_shape_of_the_contract(operator_api, o
         "numeric_class": "",
         "work": {"running": 0, "accepted": 0, "rejected": 0, "lost": 0},
         "asset": "PI",
-        "earnings": {"pending": "0.0000000", "available": "0.0000000", "paid": "0.0000000"},
+        "earnings": {
+            "pending": "0.0000000",
+            "frozen": "0.0000000",
+            "available": "0.0000000",
+            "paid": "0.0000000",
+        },
     }
     assert calls.get(operator_api, "nodes/").json()["results"] == [shown]
 

@@ -14,13 +14,16 @@ def test_a_quote_adds_up_and_buys_nothing(client_api, job_body):
     assert response.status_code == 200
     quote = response.json()
     assert quote.keys() == {
-        "price", "asset", "images", "chunks", "replicas_expected", "eta_seconds", "lines",
+        "price", "expected", "asset", "images", "chunks", "replicas_planned",
+        "replicas_expected", "believed_share", "eta_seconds", "lines",
     }  # fmt: skip
     assert (quote["asset"], quote["images"]) == ("PI", 2)
     assert quote["eta_seconds"].keys() == {"p50", "p90"}
     assert quote["lines"][0].keys() == {"label", "quantity", "unit_price", "amount"}
     minor = [int(line["amount"].replace(".", "")) for line in quote["lines"]]
     assert sum(minor) == int(quote["price"].replace(".", ""))
+    # Nobody is online, so nobody is known.
+    assert (quote["expected"], quote["believed_share"]) == (quote["price"], 0.0)
     assert Job.objects.count() == 0
 
 

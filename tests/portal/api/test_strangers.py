@@ -8,11 +8,13 @@ import pytest
 from django.urls import URLPattern
 
 from portal import keys
-from portal.api import nodes, urls
+from portal.api import nodes as node_calls
+from portal.api import urls
 from portal.models import ApiKey
 from tasks.models import Dataset, Image, Job, Node
 from tests import factories
 from tests.portal.api import calls
+from tests.tasks import refusals
 
 PARAMETER = re.compile(r"<str:(\w+)>")
 WITH_ID = [
@@ -22,7 +24,7 @@ WITH_ID = [
     and PARAMETER.search(str(pattern.pattern))
     # A machine calls these, without a login: its key is asked (tests/hostile,
     # tests/tasks/test_node_settings).
-    and pattern.callback.cls not in {nodes.NodeKeys, nodes.LeaveNode}
+    and pattern.callback.cls not in {node_calls.NodeKeys, node_calls.LeaveNode}
 ]
 
 
@@ -30,10 +32,13 @@ WITH_ID = [
 def ids(client_user, operator, now) -> dict[str, str]:
     """One of everything, none of it the stranger's."""
     job = factories.make_job(client_user)
+    nodes = [factories.make_node(operator), *factories.make_fleet(2)]
+    refused = refusals.refused(factories.make_user("client"), nodes)
     return {
+        "replica_id": str(refused.pk),
         "job_id": job.pk,
         "dataset_id": job.dataset_id,
-        "node_id": factories.make_node(operator).pk,
+        "node_id": nodes[0].pk,
         "key_id": keys.create(user=client_user, name="x", scopes=["read"], now=now).key.pk,
         "model_id": factories.make_model(is_offered=False).pk,
     }
@@ -50,7 +55,7 @@ def _shown(model) -> list[str]:
 
 
 def test_the_walk_covers_every_address_with_an_id():
-    assert len(WITH_ID) == 16
+    assert len(WITH_ID) == 18
 
 
 @pytest.mark.parametrize("pattern", WITH_ID, ids=lambda pattern: str(pattern.pattern))

@@ -16,6 +16,7 @@ def test_an_empty_wallet_is_all_zeros(client_api):
         "asset": "PI",
         "available": "0.0000000",
         "pending": "0.0000000",
+        "frozen": "0.0000000",
         "held": "0.0000000",
         "paid": "0.0000000",
     }

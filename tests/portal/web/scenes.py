@@ -41,7 +41,7 @@ def answer(chunk: Chunk, nodes: list[Node], *, now: datetime) -> None:
             reward_minor=job.reward_image_minor * chunk.items_count,
             fee_minor=job.fee_image_minor * chunk.items_count,
         )
-    Chunk.objects.filter(pk=chunk.pk).update(granted=len(nodes))
+    Chunk.objects.filter(pk=chunk.pk).update(granted=len(nodes), wanted=len(nodes))
     verdicts.advance(chunk_id=chunk.pk, now=now)
     while ledger.post_intents(limit=1000, now=now):
         pass
@@ -51,7 +51,9 @@ def finished_job(
     owner, nodes: list[Node], *, images: int = 2, now: datetime = factories.NOW
 ) -> Job:
     """Buy a job and have two nodes of different owners do all of it."""
-    job = factories.make_job(owner, images=images, score_threshold=0.3, now=now)
+    job = factories.make_job(
+        owner, images=images, score_threshold=0.3, target_error="1e-2", now=now
+    )
     acknowledge(job, nodes, latencies_ms=[40 * (n + 1) for n in range(len(nodes))], now=now)
     for chunk in job.chunks.order_by("index"):
         answer(chunk, nodes[:2], now=now)

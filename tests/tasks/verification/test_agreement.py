@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.verification import agreement
-from workers.protocol import boxes
+from workers.protocol import boxes, limits
 
 THRESHOLD = 0.3
 MUST_MATCH = THRESHOLD + agreement.DEAD_BAND
@@ -206,3 +207,90 @@ def test_the_largest_group_of_classes_is_found():
     answers = [one((CAT, 0.8)), one((DOG, 0.8)), one((CAT, 0.79))]
 
     assert agreement.largest_group(answers, score_threshold=0.3, kind="classify") == [0, 2]
+
+
+@given(
+    st.lists(answers, max_size=5).flatmap(
+        lambda given: st.tuples(st.just(given), st.permutations(range(len(given))))
+    )
+)
+def test_groups_are_the_same_in_any_order_up_to_equal_answers(both):
+    given_answers, order = both
+
+    def grouped(candidates):
+        found = agreement.groups(candidates, score_threshold=THRESHOLD)
+        return [[repr(candidates[index]) for index in group] for group in found]
+
+    def sorted_members(found):
+        return [[first, *sorted(rest)] for first, *rest in found]
+
+    shuffled = [given_answers[index] for index in order]
+    assert sorted_members(grouped(given_answers)) == sorted_members(grouped(shuffled))
+
+
+@given(st.lists(answers, max_size=5))
+def test_groups_split_all_answers_and_each_agrees_with_its_first(candidates):
+    found = agreement.groups(candidates, score_threshold=THRESHOLD)
+
+    assert sorted(index for group in found for index in group) == list(range(len(candidates)))
+    assert all(agree(candidates[group[0]], candidates[index]) for group in found for index in group)
+    assert [len(group) for group in found] == sorted(map(len, found), reverse=True)
+
+
+def test_groups_can_be_told_how_to_compare():
+    found = agreement.groups(
+        [3, 1, 2, 9], score_threshold=THRESHOLD, compare=lambda one, other: abs(one - other) <= 1
+    )
+
+    assert found == [[2, 0, 1], [3]]
+
+
+@given(detections, detections)
+def test_the_cheap_look_never_rejects_what_is_the_same(first, second):
+    assert agreement._is_near(first, second) or not is_same(first, second)
+
+
+def test_more_boxes_upon_each_other_than_a_detector_leaves_agree_only_with_the_same():
+    crowd = [(1, 0.9, 0.001 * n, 0.0, 100.0, 80.0) for n in range(agreement.NEAR_MAX + 1)]
+
+    assert agree([crowd], [crowd[::-1]])
+    assert not agree([crowd], [[*crowd[1:], (1, 0.9, 0.01, 0.0, 100.0, 80.0)]])
+    assert agree([crowd[1:]], [[*crowd[2:], (1, 0.9, 0.01, 0.0, 100.0, 80.0)]])
+
+
+def _upon_each_other(*, shift):
+    """All boxes of both answers are near each other."""
+    return [(1, 0.9, shift + 0.001 * n, 0.0, 100.0, 80.0) for n in range(limits.DETECTIONS_MAX)]
+
+
+def _in_a_row(*, shift):
+    """Each box is near a few of the other answer's, in a chain through all of them."""
+    return [(1, 0.9, shift + 0.25 * n, 0.0, 100.0, 80.0) for n in range(limits.DETECTIONS_MAX)]
+
+
+@pytest.mark.parametrize("make", [_upon_each_other, _in_a_row])
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_the_worst_answers_a_node_may_send_are_compared_in_bounded_steps(
+    make, is_reversed, monkeypatch
+):
+    steps = Counter()
+
+    def count(name):
+        plain = getattr(agreement, name)
+
+        def counted(*arguments):
+            steps[name] += 1
+            return plain(*arguments)
+
+        monkeypatch.setattr(agreement, name, counted)
+
+    for name in ("_is_near", "_is_same", "_augment"):
+        count(name)
+    first, second = make(shift=0.0), make(shift=0.4)
+    chunk = limits.CHUNK_ITEMS_MAX
+    agree([first] * chunk, [second[::-1] if is_reversed else second] * chunk)
+
+    boxes_given = chunk * limits.DETECTIONS_MAX
+    assert steps["_is_near"] <= boxes_given * limits.DETECTIONS_MAX
+    assert steps["_is_same"] <= boxes_given * agreement.NEAR_MAX
+    assert steps["_augment"] <= 2 * boxes_given * agreement.NEAR_MAX

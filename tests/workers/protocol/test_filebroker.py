@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import socket
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import kombu
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,6 +57,73 @@ def bodies(channel: Any, name: str) -> list[str]:
         taken.append(bytes(message.body).decode())
         message.ack()
     return taken
+
+
+# --- waiting ------------------------------------------------------------------------------
+
+
+def consume(channel: Any, name: str, found: list[str]) -> None:
+    consumer = kombu.Consumer(channel, [kombu.Queue(name)], auto_declare=False)
+    consumer.register_callback(lambda body, message: (found.append(body), message.ack()))
+    consumer.consume()
+
+
+def publish_soon(folder: Path, name: str) -> threading.Thread:
+    def run() -> None:
+        with connect(folder) as other:
+            publish(other.channel(), "", name, '"late"')
+
+    timer = threading.Timer(0.1, run)
+    timer.start()
+    return timer
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+def test_a_waiting_reader_is_woken_and_does_not_look_now_and_then(
+    connection, channel, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(filebroker, "WATCHED_SECONDS", 60.0)
+    connection.transport.polling_interval = 60.0
+    found: list[str] = []
+    channel.queue_declare(queue="inbox")
+    consume(channel, "inbox", found)
+
+    sender = publish_soon(tmp_path / "broker", "inbox")
+    connection.drain_events(timeout=50)
+    sender.join()
+
+    assert found == ["late"]
+
+
+@pytest.mark.parametrize("system", ["darwin", "linux"])
+def test_where_nobody_tells_of_files_the_reader_looks_again(
+    connection, channel, tmp_path, monkeypatch, system
+):
+    """Another system, or a queue that was deleted and declared anew."""
+    monkeypatch.setattr(sys, "platform", system)
+    found: list[str] = []
+    channel.queue_declare(queue="inbox")
+    consume(channel, "inbox", found)
+    if system == "linux":
+        channel.queue_delete(queue="inbox")
+        channel.queue_declare(queue="inbox")
+
+    sender = publish_soon(tmp_path / "broker", "inbox")
+    connection.drain_events(timeout=50)
+    sender.join()
+
+    assert found == ["late"]
+
+
+def test_a_reader_that_waits_in_vain_is_told_in_time(connection, channel):
+    channel.queue_declare(queue="inbox")
+    consume(channel, "inbox", [])
+
+    started = time.monotonic()
+    with pytest.raises(socket.timeout):
+        connection.drain_events(timeout=0.2)
+
+    assert time.monotonic() - started >= 0.2
 
 
 # --- the URL ------------------------------------------------------------------------------

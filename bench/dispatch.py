@@ -1,0 +1,184 @@
+"""How many chunks a second, from submitted to verified and paid?
+
+Real portal, PostgreSQL, RabbitMQ, ingest and signed messages; the nodes are light: own
+processes, connections, logins and keys, and they answer at once. Their records are long, so
+that one answer is believed at the standard tier. A round buys one job of CHUNKS one-picture
+chunks and ends when the job is finished and each reward is posted in the ledger. Beside it,
+interleaved: plain Celery no-ops (two solo workers, no result backend), and the bare SQL of
+accepting and paying, one statement a batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from bench import bare_sql, measures, noops, platform
+from portal.demo import sample, stack
+from workers.protocol import signatures
+
+NODES = 8
+PROCESSES = 2
+SLOTS = 32
+CHUNKS = 3000
+ROUNDS = 3
+JOB_SECONDS_MAX = 120
+
+_PREPARE = """
+import base64, io
+from dataclasses import asdict
+from datetime import UTC, datetime
+from PIL import Image as Pillow
+from portal.demo import cast
+from portal.models import User
+from tasks import blobs, identity, nodes
+from tasks.models import CatalogModel, Credibility, Dataset, Image
+from workers.protocol import signatures
+now = datetime.now(UTC)
+client = cast.prepare(nodes=1, now=now)["client"]
+built_in = CatalogModel.objects.get(slug="ssd-mobilenet-v2")
+# As slow a model as chunks of one picture want.
+model = CatalogModel.objects.create(
+    kind="detect", slug="light", name="Light", version="1", blob=built_in.blob,
+    labels=built_in.labels, licence="-", source="bench", image_ms=10_000,
+    tensor_contract=built_in.tensor_contract)
+dataset = Dataset.objects.create(owner_id=client.user_id, name="light")
+pictures = []
+for number in range({chunks}):
+    file = io.BytesIO()
+    Pillow.new("RGB", (48, 48), (number % 256, number // 256, 7)).save(file, "PNG")
+    blob = blobs.put(file.getvalue(), media_type="image/png")
+    pictures.append(Image(dataset=dataset, blob=blob, name=f"{{number}}.png", width=48, height=48))
+Image.objects.bulk_create(pictures)
+fleet = []
+for public, secret in {keys}:
+    owner, _ = User.objects.get_or_create(email=f"bench-{{len(fleet)}}@nodefolk.example")
+    token = nodes.issue_token(owner_id=owner.pk, now=now).token
+    enrolled = nodes.enroll(
+        token=token, name=f"light {{len(fleet)}}", public_key=public, hardware={{}}, now=now)
+    Credibility.objects.create(
+        node=enrolled.node, model=model, checks_tenths=20_000, quota=100_000, state="trusted")
+    fleet.append({{"id": enrolled.node.pk, "key": secret, "login": asdict(enrolled.broker),
+        "slots": {slots}, "platform_key": identity.platform_public_key()}})
+print(json.dumps({{"client": client.api_key, "fleet": fleet, "model": model.pk,
+    "dataset": dataset.pk}}))
+"""
+_PAID = """
+SELECT (SELECT state FROM tasks_job WHERE id = %s),
+    (SELECT count(*) FROM payments_transferintent i
+     WHERE i.posted_at IS NULL AND i.due_at IS NULL)
+"""
+
+
+def keys(count: int) -> list[tuple[str, str]]:
+    """Return so many new keys: public text, and base64 of the secret."""
+    made = [Ed25519PrivateKey.generate() for _ in range(count)]
+    return [
+        (signatures.public_text(key), base64.b64encode(key.private_bytes_raw()).decode())
+        for key in made
+    ]
+
+
+@contextmanager
+def light_fleet(running: stack.Stack, fleet: list[dict[str, Any]]) -> Iterator[None]:
+    """Run light nodes in PROCESSES processes until the end of the block."""
+    processes = []
+    for part in range(PROCESSES):
+        path = running.data_dir / f"light-{part}.json"
+        path.write_text(json.dumps(fleet[part::PROCESSES]))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench.light_nodes", str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        processes.append(process)
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+        yield
+    finally:
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.close()
+        for process in processes:
+            process.wait(timeout=10)
+
+
+def measure(api: Any, database: Any, prepared: dict[str, Any], *, chunks: int) -> float:
+    """Buy one job; return chunks a second from its submission to all paid."""
+    started = time.monotonic()
+    job = sample.submit(
+        api, dataset=prepared["dataset"], model=prepared["model"], target_error="1e-3"
+    )
+    while time.monotonic() - started < JOB_SECONDS_MAX:
+        with database.cursor() as cursor:
+            cursor.execute(_PAID, [job["id"]])
+            state, unpaid = cursor.fetchone()
+        if state == "finished" and unpaid == 0:
+            return chunks / (time.monotonic() - started)
+        time.sleep(0.02)
+    raise RuntimeError(f"job {job['id']} is {state}, {unpaid} movements are not posted")
+
+
+def main() -> None:
+    """Measure everything in turn; print medians of per-round ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--chunks", type=int, default=CHUNKS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--alone", action="store_true", help="without the baselines")
+    parser.add_argument("--profile", help="write ingest's cProfile to this file")
+    options = parser.parse_args()
+    variables = {"NODEFOLK_SMOKE_CHUNKS_MIN": "1000000", "NODEFOLK_NODE_RATE": "100000"}
+    with platform.running(variables=variables) as running:
+        prepared = platform.python(
+            running,
+            _PREPARE.format(chunks=options.chunks, slots=SLOTS, keys=repr(keys(NODES))),
+        )
+        url = running.environment["DATABASE_URL"]
+        database = psycopg2.connect(url)
+        database.autocommit = True
+        if options.profile:
+            running.stop("ingest")
+            profiler = [sys.executable, "-m", "cProfile", "-o", options.profile]
+            running.start("ingest", [*profiler, "manage.py", "ingest"])
+        rounds: list[dict[str, float]] = []
+        with (
+            light_fleet(running, prepared["fleet"]),
+            noops.workers(running) as plain,
+            bare_sql.tables(url) as sql,
+            sample.session(url=running.url, api_key=prepared["client"]) as api,
+        ):
+            for number in range(options.rounds + 1):
+                figures = {"dispatch": measure(api, database, prepared, chunks=options.chunks)}
+                if not options.alone:
+                    figures["celery"] = plain.measure()
+                    figures["sql"] = sql.measure()
+                platform.say(f"round {number}: {figures}" + (" (warm-up)" if number == 0 else ""))
+                if number:
+                    rounds.append(figures)
+        database.close()
+    figures = {"chunks_per_s": round(statistics.median([each["dispatch"] for each in rounds]), 1)}
+    noise: dict[str, Any] = {"chunks_per_s": measures.spread([each["dispatch"] for each in rounds])}
+    if not options.alone:
+        for name in ("celery", "sql"):
+            ratios = [each["dispatch"] / each[name] for each in rounds]
+            figures[f"vs_{name}"] = round(statistics.median(ratios), 3)
+            noise[f"vs_{name}"] = measures.spread(ratios)
+            noise[f"{name}_per_s"] = measures.spread([each[name] for each in rounds])
+    platform.result("dispatch", figures=figures, noise=noise)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""How much of a machine's computing do nodes keep? Real nodes beside a bare loop.
+
+Each round both sides compute the same photographs, one after the other, while the other
+side idles; which goes first changes from round to round. A side's figure is pictures
+computed a second: nodes of two owners check each other, so each picture is computed by
+every node, as it is by every process of the loop. The nodes' clock runs from the submission
+to the last chunk's decision; nothing is taken off for announcing, fetching or deciding.
+
+    bin/bench images [--nodes 2] [--pictures 256] [--rounds 7]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from bench import measures, photographs, plain_loop, platform, processors, real_nodes
+from portal.demo import sample, stack
+from tasks.conversion import pinned
+
+SCORE_FLOOR = 0.35
+UPLOAD_FILES = 50
+#: Groups of processes: the nodes themselves, and the rooms in which their models run.
+NODES, ROOMS = "nodes", "rooms"
+
+_COMPUTED = """
+from tasks.models import Replica
+computed = Replica.objects.filter(job_id={job_id!r}, answer__isnull=False)
+print(json.dumps(sum(computed.values_list("chunk__items_count", flat=True))))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """One side's turn in a round."""
+
+    pictures: int
+    seconds: float
+    #: Processor milliseconds for a picture, by who spent them.
+    processor_ms: dict[str, float]
+
+    @property
+    def per_second(self) -> float:
+        """Pictures computed a second."""
+        return self.pictures / self.seconds
+
+
+class Meter:
+    """Processor time of named groups of processes between two looks."""
+
+    def __init__(self, groups: dict[str, list[int]]) -> None:
+        self._groups = groups
+        self._before = self._look()
+
+    def _look(self) -> dict[str, float]:
+        found = {}
+        for name, pids in self._groups.items():
+            own, below = processors.seconds(pids)
+            found |= {name: own, ROOMS: below} if name == NODES else {name: own + below}
+        return found
+
+    def milliseconds(self, *, pictures: int) -> dict[str, float]:
+        """Return what each group has spent since, for a picture."""
+        now = self._look()
+        return {name: 1000 * (now[name] - self._before[name]) / pictures for name in now}
+
+
+def main() -> None:
+    """Measure and print."""
+    options = _parser().parse_args()
+    with platform.running() as running:
+        photos = photographs.make(running.data_dir / "photos", count=options.pictures)
+        built = pinned.build(running.data_dir / "detector.onnx")
+        crew = real_nodes.start(running, count=options.nodes)
+        with (
+            sample.session(url=running.url, api_key=crew.api_key) as api,
+            plain_loop.running(built.path, photos, count=options.nodes, floor=SCORE_FLOOR) as loops,
+        ):
+            dataset = upload(api, photos)
+            submit(running, api, dataset=dataset, crew=crew)  # warm, outside the clock
+            rounds = []
+            for number in range(options.rounds):
+                sides: dict[str, Turn] = {}
+                for name in ("plain", "nodes") if number % 2 else ("nodes", "plain"):
+                    if name == "plain":
+                        sides[name] = run_plain(loops, pictures=options.nodes * len(photos))
+                    else:
+                        sides[name] = submit(running, api, dataset=dataset, crew=crew)
+                rounds.append(sides)
+                _tell(number, sides)
+    _report(rounds, nodes=options.nodes)
+
+
+def upload(api: httpx.Client, photos: list[Path]) -> str:
+    """Make a data set of the photographs; return its id."""
+    dataset = sample.upload(api, name="photographs", photos=photos[:UPLOAD_FILES])
+    for start in range(UPLOAD_FILES, len(photos), UPLOAD_FILES):
+        part = photos[start : start + UPLOAD_FILES]
+        files = [("files", (photo.name, photo.read_bytes())) for photo in part]
+        answer = api.post(f"datasets/{dataset}/images/", files=files).raise_for_status().json()
+        if answer["rejected"]:
+            raise SystemExit(f"The portal refused photographs: {answer['rejected']}")
+    return dataset
+
+
+def run_plain(loops: plain_loop.Loops, *, pictures: int) -> Turn:
+    """Let the bare loops compute; the nodes have nothing to do meanwhile."""
+    meter = Meter({"plain": loops.pids})
+    seconds = loops.run()
+    return Turn(
+        pictures=pictures, seconds=seconds, processor_ms=meter.milliseconds(pictures=pictures)
+    )
+
+
+def submit(running: stack.Stack, api: httpx.Client, *, dataset: str, crew: real_nodes.Crew) -> Turn:
+    """Buy the data set's detection and wait for its end; the loops wait meanwhile."""
+    others = {
+        name: [process.popen.pid]
+        for name, process in running.processes.items()
+        if name not in crew.names
+    }
+    nodes = {NODES: real_nodes.pids(running, crew)}
+    meter = Meter(nodes | others | platform.server_pids(running))
+    job_id = sample.submit(api, dataset=dataset, score_threshold=SCORE_FLOOR + 0.05)["id"]
+    job = _wait(api, job_id)
+    computed = int(platform.python(running, _COMPUTED.format(job_id=job_id)))
+    timing = job["timing"]
+    begun, ended = (datetime.fromisoformat(timing[key]) for key in ("submitted_at", "finished_at"))
+    return Turn(
+        pictures=computed,
+        seconds=(ended - begun).total_seconds(),
+        processor_ms=meter.milliseconds(pictures=computed),
+    )
+
+
+def _wait(api: httpx.Client, job_id: str) -> dict[str, Any]:
+    """Ask seldom: asking costs processor time that the nodes then miss."""
+    while True:
+        job: dict[str, Any] = api.get(f"jobs/{job_id}/").raise_for_status().json()
+        if job["state"] in sample.ENDED:
+            break
+        time.sleep(1)
+    if job["state"] != "finished" or job["progress"]["failed"]:
+        raise SystemExit(f"The job did not come to its end: {job['state']}, {job['progress']}")
+    return job
+
+
+def _tell(number: int, sides: dict[str, Turn]) -> None:
+    plain, nodes = sides["plain"], sides["nodes"]
+    platform.say(
+        f"round {number}: plain {plain.per_second:.1f}/s, nodes {nodes.per_second:.1f}/s,"
+        f" ratio {nodes.per_second / plain.per_second:.3f};"
+        f" processor ms a picture {_rounded(plain.processor_ms | nodes.processor_ms)}"
+    )
+
+
+def _rounded(figures: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in figures.items()}
+
+
+def _report(rounds: list[dict[str, Turn]], *, nodes: int) -> None:
+    rates = {name: [each[name].per_second for each in rounds] for name in ("plain", "nodes")}
+    found = measures.ratios(rates["nodes"], rates["plain"])
+    spent = [each["plain"].processor_ms | each["nodes"].processor_ms for each in rounds]
+    platform.result(
+        "images",
+        figures={
+            "vs_plain_loop": round(statistics.median(found), 3),
+            "nodes": nodes,
+            "images_per_s": round(statistics.median(rates["nodes"]), 1),
+            "plain_images_per_s": round(statistics.median(rates["plain"]), 1),
+            "processor_ms_per_image": _rounded(
+                {name: statistics.median(each[name] for each in spent) for name in spent[0]}
+            ),
+        },
+        noise={
+            "vs_plain_loop": measures.spread(found),
+            "plain_images_per_s": measures.spread(rates["plain"], digits=1),
+            "load": round(os.getloadavg()[0], 1),
+        },
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--nodes", type=int, default=2)
+    parser.add_argument("--pictures", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=7)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""Decide many chunks at once: the common case in a few statements, the rest one by one.
+
+Common is what honest work leads to: an open chunk whose answers all agree and suffice, with
+nothing to audit, to doubt or to try first. `decide_all` leaves the same rows as
+`verdicts.advance` called for each chunk in turn, which is what it is tested against.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import connection, transaction
+
+from tasks import settlement
+from tasks.models import Chunk, Job, Replica
+from tasks.verification import acceptance, credits, facts, outcomes, terms, verdicts
+
+#: Chunks decided in one transaction.
+BATCH_MAX: Final = 200
+_S = Replica.State
+_P = Replica.Purpose
+
+_REPLICAS = """
+UPDATE tasks_replica
+SET state = 'accepted', reason = '', credited_tenths = given.column2, sequence = given.column3,
+    is_canonical = given.column4
+FROM (VALUES {placeholders}) AS given
+WHERE tasks_replica.id = given.column1
+"""
+_CHUNKS = """
+UPDATE tasks_chunk
+SET state = 'provisional', reason = '', decided_at = given.column2, settles_at = given.column3,
+    granted = given.column4, wanted = given.column4, stirred_at = NULL
+FROM (VALUES {placeholders}) AS given
+WHERE tasks_chunk.id = given.column1 AND tasks_chunk.state = 'open'
+"""
+_ITEMS = """
+UPDATE tasks_item
+SET state = 'provisional', source = 'machine', decided_at = given.column3,
+    detections = {detections}, classes = {classes}
+FROM (VALUES {placeholders}) AS given
+WHERE tasks_item.chunk_id = given.column1 AND tasks_item.position = given.column2
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Agreed:
+    """A common case."""
+
+    case: facts.Case
+    #: The canonical one first.
+    group: list[Replica]
+    is_confirmed: bool
+    #: Of those the result rests on.
+    window: timedelta
+
+    @property
+    def checks(self) -> list[float]:
+        """Checks of the nodes the result rests on."""
+        return [row.checks_tenths / 10 for row in self.group]
+
+
+def decide_all(chunk_ids: Sequence[int], *, now: datetime) -> int:
+    """Decide chunks with something new; return how many were of the common kind."""
+    common = 0
+    for start in range(0, len(chunk_ids), BATCH_MAX):
+        part = sorted(chunk_ids[start : start + BATCH_MAX])
+        with transaction.atomic():
+            done = _decide_common(part, now=now)
+        common += len(done)
+        for chunk_id in part:
+            if chunk_id not in done:
+                verdicts.advance(chunk_id=chunk_id, now=now)
+    return common
+
+
+def _decide_common(chunk_ids: Sequence[int], *, now: datetime) -> set[int]:
+    chunks = list(
+        Chunk.objects.select_for_update(of=("self",))
+        .filter(pk__in=chunk_ids, state=Chunk.State.OPEN)
+        .order_by("pk")
+    )
+    jobs = Job.objects.select_related("model").in_bulk({chunk.job_id for chunk in chunks})
+    for chunk in chunks:
+        chunk.job = jobs[chunk.job_id]
+    agreed = [
+        found for case in facts.read_all(chunks, now=now) if (found := _common(case)) is not None
+    ]
+    if agreed:
+        _write(agreed, now=now)
+    return {each.case.chunk.pk for each in agreed}
+
+
+def _common(case: facts.Case) -> _Agreed | None:
+    """Decide the chunk if all its answers agree and nothing else is to be done about it."""
+    chunk, job = case.chunk, case.chunk.job
+    is_plain = (
+        not case.running
+        and bool(case.answered)
+        and all(row.state == _S.REPORTED and row.doubted_at is None for row in case.answered)
+        and all(row.purpose == _P.WORK for row in case.answered)
+        and job.mode == Job.Mode.NORMAL
+        and job.smoke != Job.Smoke.RUNNING
+        and chunk.referee_asked_at is None
+        and chunk.disagreed_at is None
+    )
+    if not is_plain:
+        return None
+    decision = acceptance.decide(case.facts)
+    if decision.action != "accept" or decision.missing or len(decision.group) != len(case.answered):
+        return None
+    group = [case.answered[index] for index in decision.group]
+    checks = [row.checks_tenths / 10 for row in group]
+    return _Agreed(case=case, group=group, is_confirmed=len(group) > 1, window=terms.window(checks))
+
+
+def _write(agreed: Sequence[_Agreed], *, now: datetime) -> None:
+    """Write the verdicts in the order of locks: chunks are held; replicas, then jobs."""
+    _accept(agreed)
+    _give_results(agreed, now=now)
+    _provisional(agreed, now=now)
+    settlement.reward_first(
+        [
+            settlement.Earned(
+                replicas=each.group,
+                planned=min(len(each.group), each.case.chunk.job.replicas_planned),
+                matures_at=now + max(each.window, terms.HOLD_MAX)
+                if len(each.group) == 1
+                else now + each.window,
+            )
+            for each in agreed
+        ],
+        now=now,
+    )
+    items = Counter[str]()
+    for each in agreed:
+        items[each.case.chunk.job_id] += each.case.chunk.items_count
+    for job_id, count in sorted(items.items()):
+        outcomes.count(job_id=job_id, counts={"items_provisional": count}, now=now)
+
+
+def _accept(agreed: Sequence[_Agreed]) -> None:
+    """Accept each answer, credit its node, and number it among the node's."""
+    earned = {
+        row.pk: credits.earned_tenths(row, is_confirmed=each.is_confirmed)
+        for each in agreed
+        for row in each.group
+    }
+    by_model: defaultdict[str, list[Replica]] = defaultdict(list)
+    for each in agreed:
+        by_model[each.case.chunk.job.model_id] += each.group
+    sequences: dict[int, int] = {}
+    for model_id, rows in sorted(by_model.items()):
+        sequences |= credits.count_all(model_id=model_id, rows=rows, earned=earned)
+    canonical = {each.group[0].pk for each in agreed}
+    _execute(
+        _REPLICAS,
+        [(pk, earned[pk], sequences[pk], pk in canonical) for pk in sorted(earned)],
+    )
+
+
+def _give_results(agreed: Sequence[_Agreed], *, now: datetime) -> None:
+    rows: list[tuple[Any, ...]] = []
+    for each in agreed:
+        chunk = each.case.chunk
+        given = outcomes.results(chunk.job, facts.answer_of(each.group[0]))
+        for position, (detections, classes) in enumerate(given):
+            named = None if classes is None else json.dumps(classes)
+            rows.append((chunk.pk, position, now, json.dumps(detections), named))
+    cast = "CAST(given.{} AS jsonb)" if connection.vendor == "postgresql" else "given.{}"
+    statement = _ITEMS.replace("{detections}", cast.format("column4")).replace(
+        "{classes}", cast.format("column5")
+    )
+    _execute(statement, rows)
+
+
+def _provisional(agreed: Sequence[_Agreed], *, now: datetime) -> None:
+    _execute(
+        _CHUNKS,
+        [(each.case.chunk.pk, now, now + each.window, len(each.case.answered)) for each in agreed],
+    )
+
+
+def _execute(statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Run an UPDATE over VALUES, in parts that SQLite's number of parameters allows."""
+    step = 4000 // len(rows[0])
+    adapt = connection.ops.adapt_datetimefield_value
+    with connection.cursor() as cursor:
+        for start in range(0, len(rows), step):
+            part = [
+                [adapt(value) if isinstance(value, datetime) else value for value in row]
+                for row in rows[start : start + step]
+            ]
+            one = "(" + ", ".join(["%s"] * len(part[0])) + ")"
+            cursor.execute(
+                statement.replace("{placeholders}", ", ".join([one] * len(part))),
+                [value for row in part for value in row],
+            )

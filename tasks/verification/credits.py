@@ -1,0 +1,117 @@
+"""Count what nodes earned in trust: checks passed, answers accepted."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+
+from django.db import connection
+from django.db.models import Case, F, Value, When
+
+from tasks.models import Credibility, Replica
+from tasks.verification import credibility
+
+#: From here a node's answer is taken on its word alone in the standard tier.
+TRUSTED_TENTHS = 200
+
+
+def earned_tenths(replica: Replica, *, is_confirmed: bool) -> int:
+    """Return the checks a standing answer has earned in all, in tenths.
+
+    `is_confirmed`: another owner, or the referee, says the same. Agreeing on nothing found
+    earns almost nothing: a node that looks at nothing gets it right as well.
+    """
+    if replica.doubted_at is not None:
+        return replica.credited_tenths  # given before its node was caught: it proves nothing
+    earned = credibility.CHECK_TENTHS if replica.gold_outcome == Replica.Gold.PASSED else 0
+    if is_confirmed:
+        assert replica.answer is not None
+        is_empty = not any(replica.answer)
+        earned += credibility.EMPTY_CHECK_TENTHS if is_empty else credibility.CHECK_TENTHS
+    return max(earned, replica.credited_tenths)
+
+
+def count(
+    *, model_id: str, gained_tenths: Mapping[str, int], answered: Collection[str]
+) -> dict[str, int]:
+    """Credit nodes by id with checks, and those `answered` with one accepted answer each.
+
+    Returns the number of accepted answers each of `answered` has now. Runs inside the
+    caller's transaction, which holds the chunk: locks the nodes' rows in order.
+    """
+    assert connection.in_atomic_block
+    node_ids = sorted(
+        {*answered, *(node_id for node_id, tenths in gained_tenths.items() if tenths)}
+    )
+    if not node_ids:
+        return {}
+    answers = _lock(model_id, node_ids)
+    by_gain: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
+    for node_id in node_ids:
+        by_gain[gained_tenths.get(node_id, 0), int(node_id in answered)].append(node_id)
+    for (tenths, more), group in by_gain.items():
+        Credibility.objects.filter(model=model_id, node__in=group).update(
+            checks_tenths=F("checks_tenths") + tenths,
+            answers=F("answers") + more,
+            state=_state_after(tenths),
+        )
+    return {node_id: answers[node_id] + 1 for node_id in answered}
+
+
+def count_all(
+    *, model_id: str, rows: Sequence[Replica], earned: Mapping[int, int]
+) -> dict[int, int]:
+    """Credit the nodes of many answers accepted now; return each answer's place, by replica.
+
+    The answers of one node are numbered in the order of `rows`. Otherwise as `count`.
+    """
+    gained = Counter[str]()
+    for row in rows:
+        gained[row.node_id] += earned[row.pk] - row.credited_tenths
+    accepted = Counter(row.node_id for row in rows)
+    before = _lock(model_id, sorted(accepted))
+    for node_id in sorted(accepted):
+        Credibility.objects.filter(model=model_id, node=node_id).update(
+            checks_tenths=F("checks_tenths") + gained[node_id],
+            answers=F("answers") + accepted[node_id],
+            state=_state_after(gained[node_id]),
+        )
+    places = Counter(before)
+    sequences = {}
+    for row in rows:
+        places[row.node_id] += 1
+        sequences[row.pk] = places[row.node_id]
+    return sequences
+
+
+def _state_after(gained_tenths: int) -> Case:
+    """A node with enough checks is trusted; who is barred stays so until the time is over."""
+    return Case(
+        When(
+            checks_tenths__gte=TRUSTED_TENTHS - gained_tenths,
+            state__in=[Credibility.State.PROBATION, Credibility.State.WATCHED],
+            then=Value(Credibility.State.TRUSTED.value),
+        ),
+        default=F("state"),
+    )
+
+
+def _lock(model_id: str, node_ids: Collection[str]) -> dict[str, int]:
+    """Lock the nodes' rows, made if need be; return the accepted answers of each."""
+    rows = (
+        Credibility.objects.select_for_update(of=("self",))
+        .filter(model=model_id, node__in=node_ids)
+        .order_by("node_id")
+    )
+    found = dict(rows.values_list("node_id", "answers"))
+    if len(found) < len(node_ids):
+        Credibility.objects.bulk_create(
+            [
+                Credibility(model_id=model_id, node_id=node_id)
+                for node_id in node_ids
+                if node_id not in found
+            ],
+            ignore_conflicts=True,
+        )
+        found = dict(rows.values_list("node_id", "answers"))
+    return found

@@ -1,0 +1,103 @@
+"""Why a job waits, in the words of `reasons.JobReason`."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+
+from tasks import candidates, events, fleet
+from tasks.models import Ack, Chunk, Job, Replica
+from tasks.reasons import EventCode, JobReason
+
+#: Waits that stand in the job's history; busy nodes come and go too often to be told.
+_WORTH_TELLING: Final = (
+    JobReason.NO_CAPABLE_NODES,
+    JobReason.OWNERS_EXHAUSTED,
+    JobReason.NUMERIC_CLASS_SHORTAGE,
+)
+#: Gate -> the client's word for it, the most telling first.
+_WORDS: Final = (
+    ("numeric_class", JobReason.NUMERIC_CLASS_SHORTAGE),
+    ("owner_tried", JobReason.OWNERS_EXHAUSTED),
+    ("kept_apart", JobReason.OWNERS_EXHAUSTED),
+    ("same_network", JobReason.OWNERS_EXHAUSTED),
+    ("quota", JobReason.QUOTA),
+    ("barred", JobReason.QUOTA),
+    ("share", JobReason.PRIORITY_QUEUE),
+    ("no_slot", JobReason.NODES_BUSY),
+)
+#: Refusals that say nothing of a node that could have had the chunk.
+_NOBODYS: Final = frozenset({"own_node", "not_asked"})
+
+
+def explain(jobs: Sequence[Job], *, refusals: Mapping[str, Counter[str]], now: datetime) -> None:
+    """Write down why each of these jobs got nothing. Three queries, and one a reason."""
+    open_jobs = [job for job in jobs if job.state in candidates.OPEN]
+    if not open_jobs:
+        return
+    others = fleet.online(now=now).exclude(owner_id=OuterRef("job__owner"))
+    acked = set(
+        Ack.objects.filter(job__in=open_jobs)
+        .filter(Exists(others.filter(pk=OuterRef("node"))))
+        .values_list("job", flat=True)
+    )
+    by_reason: defaultdict[str, list[str]] = defaultdict(list)
+    for job in open_jobs:
+        reason = (
+            _word(refusals.get(job.pk, Counter()))
+            if job.pk in acked
+            else JobReason.NO_CAPABLE_NODES
+        )
+        by_reason[reason].append(job.pk)
+    for word, job_ids in sorted(by_reason.items()):
+        _set(Job.objects.filter(pk__in=job_ids), word, now=now)
+    _pass_over([job.pk for job in open_jobs], now=now)
+
+
+def _word(refused: Counter[str]) -> JobReason:
+    """Choose the client's word; nodes that refused for themselves alone do not count."""
+    told = {why for why in refused if why not in _NOBODYS}
+    return next((word for why, word in _WORDS if why in told), JobReason.NODES_BUSY)
+
+
+def explain_at_work(*, now: datetime) -> None:
+    """Write down what open jobs wait for that have nothing to give out. Three statements."""
+    ready = Chunk.objects.filter(
+        job=OuterRef("pk"), state=Chunk.State.OPEN, granted__lt=F("wanted")
+    )
+    answered = Replica.objects.filter(job=OuterRef("pk"), state=Replica.State.REPORTED)
+    asked = Chunk.objects.filter(
+        job=OuterRef("pk"), referee_asked_at__isnull=False, referee_at=None
+    )
+    at_work = Job.objects.filter(~Exists(ready), state__in=candidates.OPEN)
+    _set(at_work.filter(Exists(asked)), JobReason.REFEREE, now=now)
+    _set(at_work.filter(~Exists(asked), Exists(answered)), JobReason.VERIFYING, now=now)
+    _set(at_work.filter(~Exists(asked), ~Exists(answered)), "", now=now)
+
+
+def _set(jobs: QuerySet[Job], reason: str, *, now: datetime) -> None:
+    changed = list(
+        jobs.filter(state__in=candidates.OPEN)
+        .exclude(reason=reason)
+        .order_by("pk")
+        .values_list("pk", flat=True)
+    )
+    if not changed:
+        return
+    Job.objects.filter(pk__in=changed, state__in=candidates.OPEN).update(
+        reason=reason, version=F("version") + 1
+    )
+    if reason in _WORTH_TELLING:
+        events.record_all(
+            job_ids=changed, code=EventCode.WAITING, detail={"reason": str(reason)}, now=now
+        )
+
+
+def _pass_over(job_ids: Sequence[str], *, now: datetime) -> None:
+    """Let others come first for a while: jobs that cannot be served block none that can."""
+    lately = Q(passed_over_at=None) | Q(passed_over_at__lt=now - candidates.PASSED_OVER)
+    Job.objects.filter(lately, pk__in=job_ids).update(passed_over_at=now)

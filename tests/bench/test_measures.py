@@ -1,0 +1,42 @@
+"""What the benches make of their numbers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import measures
+
+VALUES = st.lists(st.integers(0, 10**6), min_size=1, max_size=60)
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "found"),
+    [(1, 0.95, 1), (7, 0.95, 7), (20, 0.95, 19), (100, 0.95, 95), (1000, 0.99, 990), (4, 0.5, 2)],
+)
+def test_a_percentile_is_the_nearest_rank(count, share, found):
+    assert measures.percentile(list(range(count, 0, -1)), share=share) == found
+
+
+def test_nothing_has_no_percentile():
+    with pytest.raises(ValueError, match="no values"):
+        measures.percentile([], share=0.5)
+
+
+@given(values=VALUES, share=st.floats(0, 1))
+def test_a_percentile_is_not_exceeded_by_its_share_and_is_the_least_such(values, share):
+    found = measures.percentile(values, share=share)
+
+    assert sum(value <= found for value in values) >= share * len(values) - 1e-6
+    assert sum(value < found for value in values) <= share * len(values) + 1e-6
+
+
+def test_ratios_are_taken_round_by_round():
+    assert measures.ratios([2, 9], [4, 3]) == [0.5, 3.0]
+    with pytest.raises(ValueError, match="zip"):
+        measures.ratios([1], [1, 2])
+
+
+def test_the_spread_names_how_many_values_it_is_of():
+    assert measures.spread([3, 1.00049, 2]) == {"min": 1.0, "median": 2, "max": 3, "rounds": 3}

@@ -1,0 +1,118 @@
+"""Deciding many at once leaves the rows that deciding one by one would."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from payments.models import Transfer, TransferIntent
+from tasks import scheduling
+from tasks.models import Chunk, Credibility, Job, Replica
+from tasks.verification import batches, verdicts
+from tests import factories
+from tests.tasks import work
+
+NOW = factories.NOW
+#: Nothing, the same thing a little apart, and something else.
+SEEN = ((), ((1, 0.9, 10.0, 10.0, 20.0, 20.0),), ((1, 0.902, 10.0, 10.0, 20.0, 20.0),),
+        ((1, 0.9, 30.0, 10.0, 20.0, 20.0),))  # fmt: skip
+
+JOB_COLUMNS = [field.name for field in Job._meta.fields if field.name != "version"]
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def nodes():
+    return factories.make_fleet(5, slots=32)
+
+
+@pytest.fixture
+def job(client_user, nodes):
+    """Six chunks at the standard tier, two of whose nodes have a record."""
+    model = factories.make_model()
+    for node in nodes[:2]:
+        Credibility.objects.create(
+            node=node, model=model, checks_tenths=500, answers=7, state="trusted"
+        )
+    Credibility.objects.create(node=nodes[2], model=model, checks_tenths=195)
+    return work.start(client_user, nodes, images=6, model=model.pk, target_error="1e-3")
+
+
+def rows() -> dict:
+    """Return everything but the numbers of rows that were written anew."""
+    found = work.everything()
+    for label in ("payments.LedgerAccount", "tasks.JobEvent", "tasks.Credibility"):
+        found[label] = sorted((row[1:] for row in found[label]), key=repr)
+    for model in (Transfer, TransferIntent):
+        named = model.objects.values_list("key", "debit__code", "credit__code", "amount_minor")
+        found[model._meta.label] = sorted(named)
+    # Pages compare a job's version for change; how far it moved means nothing.
+    found["tasks.Job"] = list(Job.objects.order_by("pk").values(*JOB_COLUMNS))
+    return found
+
+
+def undone(decide) -> dict:
+    """Return the rows after `decide`, and take it back."""
+    with transaction.atomic():
+        decide()
+        after = rows()
+        transaction.set_rollback(True)
+    return after
+
+
+@given(st.lists(st.integers(0, 3), min_size=30, max_size=30), st.data())
+@settings(
+    max_examples=10,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_the_rows_are_the_same_as_one_by_one(job, seen, data):
+    with transaction.atomic():
+        choice = itertools.cycle(seen)
+        for _ in range(data.draw(st.integers(1, 2))):
+            leased = work.leased(job)
+            if leased:
+                work.accept(*[work.report_of(row, *SEEN[next(choice)]) for row in leased])
+            scheduling.assign_ready(now=NOW)
+        chunk_ids = sorted(
+            Replica.objects.filter(job=job, state="reported").values_list("chunk", flat=True)
+        )
+        chunk_ids = sorted(set(chunk_ids))
+        at_once = undone(lambda: batches.decide_all(chunk_ids, now=NOW))
+        one_by_one = undone(
+            lambda: [verdicts.advance(chunk_id=chunk_id, now=NOW) for chunk_id in chunk_ids]
+        )
+        transaction.set_rollback(True)
+
+    for label, expected in one_by_one.items():
+        assert at_once[label] == expected, label
+
+
+def test_honest_answers_are_decided_in_the_same_number_of_statements(
+    client_user, nodes, django_assert_max_num_queries
+):
+    job = work.start(client_user, nodes, images=12)
+    leased = work.leased(job)
+    chunk_ids = work.accept(*map(work.report_of, leased))
+
+    with django_assert_max_num_queries(45):
+        assert batches.decide_all(chunk_ids, now=NOW) == len(chunk_ids)
+
+    assert set(Chunk.objects.filter(job=job).values_list("state", flat=True)) == {"provisional"}
+    assert work.unsound() == []
+
+
+def test_deciding_again_changes_nothing(client_user, nodes):
+    job = work.start(client_user, nodes)
+    chunk_ids = work.accept(*map(work.report_of, work.leased(job)))
+    batches.decide_all(chunk_ids, now=NOW)
+    before = work.everything()
+
+    assert batches.decide_all(chunk_ids, now=NOW) == 0
+    assert work.everything() == before
