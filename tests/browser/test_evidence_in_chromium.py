@@ -30,6 +30,8 @@ def test_both_answers_are_drawn_where_they_are(sign_in, operator, refused, scree
 
     visit.open(f"/work/{refused.pk}/")
 
+    visit.page.locator(".canvas").scroll_into_view_if_needed()  # it is fetched when it is seen
+    visit.page.wait_for_function("document.querySelector('.canvas img').naturalWidth > 0")
     picture = visit.page.locator(".canvas img").bounding_box()
     scale = picture["width"] / 64
     for name, left in (("own", 30), ("right", 10)):
