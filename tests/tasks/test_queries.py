@@ -174,7 +174,7 @@ def test_a_nodes_work_shows_what_it_answered_and_earned(job, operators, now):
 
 @pytest.mark.parametrize("images", [1, 4])
 def test_any_amount_of_work_takes_four_queries(
-    client_user, operators, images, django_assert_num_queries
+    client_user, operators, images, now, django_assert_num_queries
 ):
     work.start(client_user, operators, images=images)
     rows = queries.replica_rows(operators[0].pk)
