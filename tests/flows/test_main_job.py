@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 from PIL import Image
@@ -69,7 +70,8 @@ def test_photographs_become_checked_and_paid_boxes(platform, nodes):
     boxes = {each["name"]: each["detections"][0]["box"] for each in outcome.lines}
     assert boxes["chelsea.png"] == pytest.approx([8, 1, 400, 296], abs=3)
     assert before["held"] == after["held"] == "0.0000000"
-    assert outcome.job["spent"] == job["price"]
+    # Two nodes with a record may suffice where three fresh ones were planned.
+    assert 0 < Decimal(outcome.job["spent"]) <= Decimal(job["price"])
     platform.assert_sound()
 
 
@@ -87,7 +89,8 @@ def test_photographs_are_named_by_the_classifier(platform, nodes):
         "chelsea.png": "Egyptian cat",
         "coffee.png": "espresso",
     }
-    assert outcome.job["spent"] == job["price"]
+    # Two nodes with a record may suffice where three fresh ones were planned.
+    assert 0 < Decimal(outcome.job["spent"]) <= Decimal(job["price"])
     platform.assert_sound()
 
 
