@@ -26,8 +26,6 @@ from tasks.verification import finality
 from workers.protocol import messages
 
 NODES = 8
-#: Reports in one batch.
-BATCH = 200
 #: Chunks measured: some before them warm caches and plans.
 CHUNKS = 800
 WARM_UP = 200
@@ -43,16 +41,7 @@ def measure() -> dict[str, float]:
     while done < WARM_UP + CHUNKS:
         if done == WARM_UP:
             spent.clear()
-        made = _timed(spent, "schedule", lambda: history.schedule(job_id, now=now))
-        part = made[:BATCH]
-        sent = history.reports_of(part, now=now)
-        beats = _beats(part, now=now)
-        _timed(spent, "renew", lambda beats=beats: _renew(beats, now=now))
-        _timed(spent, "accept", lambda sent=sent: history.accept(sent, now=now))
-        _timed(spent, "post", lambda: ledger.post_intents(limit=10_000, now=now))
-        Replica.objects.filter(pk__in=made[BATCH:]).delete()
-        Chunk.objects.filter(job=job_id, state="open").update(granted=0)
-        done += len(part)
+        done += _batch(spent, job_id, now=now)
         now += timedelta(seconds=1)
     later = now + timedelta(days=8)
     Chunk.objects.filter(job=job_id, state="provisional").update(settles_at=now)
@@ -62,6 +51,18 @@ def measure() -> dict[str, float]:
     _timed(spent, "mature", lambda: ledger.mature(limit=10_000, now=later))
     parts = {"settle": done, "mature": done}
     return {step: seconds * 1e6 / parts.get(step, CHUNKS) for step, seconds in spent.items()}
+
+
+def _batch(spent: Counter[str], job_id: str, *, now: datetime) -> int:
+    """Take as many chunks as all slots hold from ready to paid; return how many."""
+    made = _timed(spent, "schedule", lambda: history.schedule(job_id, now=now))
+    sent = history.reports_of(made, now=now)
+    beats = _beats(made, now=now)
+    _timed(spent, "renew", lambda: _renew(beats, now=now))
+    _timed(spent, "accept", lambda: history.accept(sent, now=now))
+    _timed(spent, "post", lambda: ledger.post_intents(limit=10_000, now=now))
+    assert len(made) == NODES * history.SLOTS, "every slot was free"
+    return len(made)
 
 
 def _timed(spent: Counter[str], step: str, act: Callable[[], Any]) -> Any:

@@ -63,6 +63,7 @@ def measure(databases: Databases, *, rounds: int, big: int) -> list[dict[str, di
     """Return each round's microseconds a chunk, by size and step."""
     databases.create("empty")
     databases.run("empty", "manage.py", "migrate", "-v0")
+    databases.run("empty", "manage.py", "declare_queues")
     databases.create("big", template="empty")
     started = time.monotonic()
     _costs(databases, "big", big)  # fills it, and is not counted

@@ -38,7 +38,7 @@ from workers.protocol import manifest, messages, signatures
 
 #: Chunks of one past job; each has as many pictures as the data set.
 CHUNKS_OF_JOB = 1000
-SLOTS = 32
+SLOTS = 25
 #: Reports of one signed message.
 TOGETHER = 50
 FOUND = (1, 0.9, 8.0, 8.0, 24.0, 24.0)

@@ -68,7 +68,7 @@ def test_no_hot_statement_scans_a_long_table(scene):
             sent_at=now,
             node=node_id,
             running=[str(pk) for pk in made[:64]],
-            slots=32,
+            slots=25,
             cached_models=[],
         )
         for node_id in scene.node_ids
@@ -91,5 +91,5 @@ def test_no_hot_statement_scans_a_long_table(scene):
     watcher.run("expire", lambda: leases.expire(now=now + timedelta(minutes=5)))
     watcher.run("schedule all", lambda: scheduling.assign_ready(now=now + timedelta(minutes=5)))
 
-    assert len(made) == 256
+    assert len(made) == 200
     assert watcher.scans == {}
