@@ -99,13 +99,18 @@ def jobs_with_work(*, job_ids: Sequence[str] | None = None) -> list[Job]:
 
 
 def _ended_with_checks(found: Sequence[Job], job_ids: Sequence[str] | None) -> list[Job]:
-    """Return ended jobs of which an accepted chunk is being checked. Uses chunk_checking."""
+    """Return other jobs of which an accepted chunk is being checked. Uses chunk_checking.
+
+    Paused ones as well: results that were given are the platform's own care.
+    """
     checking = Chunk.objects.filter(state=Chunk.State.PROVISIONAL, granted__lt=F("wanted"))
     if job_ids is not None:
         checking = checking.filter(job__in=job_ids)
     of_jobs = checking.order_by("pk").values_list("job", flat=True)[:CHUNKS_MAX]
     known = {job.pk for job in found}
-    ended = Job.objects.filter(state=Job.State.FINISHED, pk__in=set(of_jobs) - known)
+    ended = Job.objects.filter(pk__in=set(of_jobs) - known).exclude(
+        state__in=[*OPEN, Job.State.FAILED]
+    )
     return list(ended.select_related("model").order_by("submitted_at", "pk"))
 
 

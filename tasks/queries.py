@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, F, Max, Q, QuerySet
+from django.db.models import Count, F, Max, Q, QuerySet, Sum
 
 from payments import queries as payments_queries
 from tasks import appeals, evidence, fleet, reasons, settlement
@@ -46,6 +46,10 @@ class JobView:
     items_provisional: int
     items_final: int
     items_failed: int
+    #: Pictures among the provisional ones that are being computed again.
+    items_questioned: int
+    #: When the last provisional result becomes final if nobody is caught; null: none is left.
+    settles_at: datetime | None
     acks_count: int
     slowest_ack_ms: int | None
     first_ack_ms: int | None
@@ -169,9 +173,13 @@ class ReplicaView:
 
 
 def job_view(job: Job) -> JobView:
-    """Describe a job; five queries, `dataset` and `model` should be selected with it."""
+    """Describe a job; six queries, `dataset` and `model` should be selected with it."""
     acks = job.acks.aggregate(count=Count("pk"), slowest=Max("latency_ms"))
     first_ack = job.acks.order_by("received_at", "pk").first()
+    unsettled = job.chunks.filter(state=Chunk.State.PROVISIONAL).aggregate(
+        settles_at=Max("settles_at"),
+        questioned=Sum("items_count", filter=~Q(reason=""), default=0),
+    )
     money = payments_queries.escrow(settlement.JOB, job.pk)
     return JobView(
         id=job.pk,
@@ -185,6 +193,8 @@ def job_view(job: Job) -> JobView:
         items_provisional=job.items_provisional,
         items_final=job.items_final,
         items_failed=job.items_failed,
+        items_questioned=unsettled["questioned"],
+        settles_at=unsettled["settles_at"],
         acks_count=acks["count"],
         slowest_ack_ms=acks["slowest"],
         first_ack_ms=first_ack.latency_ms if first_ack else None,

@@ -91,6 +91,8 @@ def _case(
 
 def is_answer(replica: Replica) -> bool:
     """Say whether it gave a valid answer, whatever became of it."""
+    if replica.answer is None:  # it broke the rules, and an appeal was upheld all the same
+        return False
     return replica.state in (_S.REPORTED, _S.ACCEPTED) or (
         replica.state == _S.REJECTED and replica.reason in COMPARED
     )

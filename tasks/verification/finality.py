@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 
 from tasks import events, settlement
 from tasks.models import Chunk, Credibility, Item, Job, Replica
@@ -26,14 +26,6 @@ AGAIN_AFTER: Final = timedelta(minutes=10)
 #: Chunks settled in one call.
 BATCH_MAX: Final = 1000
 _S = Replica.State
-
-
-def matures_after(checks: Sequence[float], *, is_refereed: bool) -> timedelta:
-    """Return when rewards may be paid out at the latest if nobody is caught.
-
-    Those of an answer believed alone are brought forward when it settles.
-    """
-    return terms.HOLD_MAX if len(checks) == 1 and not is_refereed else terms.window(checks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +63,17 @@ def settle(*, now: datetime) -> int:
 
 
 def overdue(*, now: datetime, limit: int) -> list[int]:
-    """Return chunks in question that should have settled by now; the referee must help."""
+    """Return chunks in question that should have settled by now; the referee must help.
+
+    Or has tried in vain: then they are given up.
+    """
     # Uses index: chunk_settling.
     return list(
         Chunk.objects.filter(
+            Q(referee_asked_at=None) | Q(referee_at__isnull=False),
             state=Chunk.State.PROVISIONAL,
             settles_at__lte=now,
             reason=ChunkReason.RECHECKING,
-            referee_asked_at=None,
         )
         .order_by("settles_at", "pk")
         .values_list("pk", flat=True)[:limit]

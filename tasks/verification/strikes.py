@@ -90,14 +90,17 @@ def _lock_node(node_id: str) -> None:
 
 
 def _answers_of(strike: Strike) -> QuerySet[Replica]:
-    """Return what the node answered and can still change. Uses index: replica_by_node."""
+    """Return what the node answered and can still change. Uses index: replica_by_node.
+
+    Not what an appeal decided: that is no matter of belief any more.
+    """
     return Replica.objects.filter(
         node=strike.node_id,
         job__model=strike.model_id,
         chunk__state__in=[Chunk.State.OPEN, Chunk.State.PROVISIONAL],
         state__in=[_S.REPORTED, _S.ACCEPTED],
         doubted_at=None,
-    )
+    ).exclude(reason=ReplicaReason.APPEAL_UPHELD)
 
 
 def _lock_chunks(strike: Strike) -> list[int]:
@@ -175,7 +178,7 @@ def overturn(*, replica_id: int, now: datetime) -> bool:
     The answer is accepted after all, whatever the chunk's result is, the strike counts no
     longer, and the node gets back the checks it lost; its answers that the strike threw doubt
     on are believed again. Paying is the caller's, in the same transaction, which this runs
-    inside; it calls `verdicts.advance` for the chunks returned by `doubted_by` after commit.
+    inside; the sweeps decide the chunks again (`Chunk.stirred_at`).
     """
     assert connection.in_atomic_block
     row = Replica.objects.filter(pk=replica_id).values_list("node", "chunk").first()

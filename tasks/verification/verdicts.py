@@ -270,7 +270,12 @@ def _question(case: facts.Case, changes: _Changes, *, now: datetime) -> None:
     if case.chunk.reason == ChunkReason.RECHECKING:
         return
     settlement.freeze(
-        replica_ids=[row.pk for row in case.answered if row.state == _S.ACCEPTED], now=now
+        replica_ids=[
+            row.pk
+            for row in case.answered
+            if row.state == _S.ACCEPTED and row.reason != ReplicaReason.APPEAL_UPHELD
+        ],
+        now=now,
     )
     changes.chunk |= {
         "reason": ChunkReason.RECHECKING,

@@ -23,10 +23,19 @@ CHECKS = [
     "pending_equals_rewards",
     "no_chunk_lost",
     "chunk_slots_match",
-    "final_items_have_results",
-    "job_counters_match",
+    "provisional_chunks_settle",
+    "questions_are_answered",
+    "questioned_are_frozen",
     "open_leases_have_nodes",
     "accepted_from_distinct_owners",
+    "accepted_are_rewarded",
+    "refused_are_not_rewarded",
+    "strikes_are_enforced",
+    "strikes_are_counted_once",
+    "barred_nodes_were_struck",
+    "provisional_items_have_results",
+    "final_items_have_results",
+    "job_counters_match",
     "blobs_present",
 ]
 
@@ -63,7 +72,7 @@ def test_before_anything_every_check_is_ok(db):
 
 
 def test_wrong_work_is_named_and_the_rest_is_still_checked(finished_job):
-    Chunk.objects.update(state=Chunk.State.OPEN, granted=0)
+    Chunk.objects.update(state=Chunk.State.OPEN)
 
     code, lines = doctor()
 

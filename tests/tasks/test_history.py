@@ -209,7 +209,7 @@ class History(RuleBasedStateMachine):
     @invariant()
     def the_work_is_sound(self):
         if hasattr(self, "job"):
-            assert [found.name for found in invariants.audit() if not found.holds] == []
+            assert [found.name for found in invariants.audit(now=self.now) if not found.holds] == []
 
     def teardown(self):
         if not hasattr(self, "scratch"):

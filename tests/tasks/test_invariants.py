@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.db import connection
 
+from payments.models import TransferIntent
 from tasks import blobs, invariants
-from tasks.models import Blob, Chunk, Item, Job, Node, Replica
+from tasks.models import Blob, Chunk, Credibility, Item, Job, Node, Replica, Strike
 from tests import factories
 from tests.tasks import work
+
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
@@ -21,22 +26,30 @@ def job(client_user) -> Job:
 
 
 def broken() -> list[str]:
-    return [finding.name for finding in invariants.audit() if not finding.holds]
+    return [finding.name for finding in invariants.audit(now=factories.NOW) if not finding.holds]
 
 
 def test_every_finding_holds_after_real_work(job):
-    assert [(finding.name, finding.holds) for finding in invariants.audit()] == [
-        ("no_chunk_lost", True),
-        ("chunk_slots_match", True),
-        ("final_items_have_results", True),
-        ("provisional_items_have_results", True),
-        ("job_counters_match", True),
-        ("accepted_are_rewarded", True),
-        ("strikes_are_enforced", True),
-        ("barred_nodes_believed_nowhere", True),
-        ("open_leases_have_nodes", True),
-        ("accepted_from_distinct_owners", True),
-        ("blobs_present", True),
+    assert [(finding.name, finding.holds) for finding in invariants.audit(now=factories.NOW)] == [
+        (name, True)
+        for name in (
+            "no_chunk_lost",
+            "chunk_slots_match",
+            "provisional_chunks_settle",
+            "questions_are_answered",
+            "questioned_are_frozen",
+            "open_leases_have_nodes",
+            "accepted_from_distinct_owners",
+            "accepted_are_rewarded",
+            "refused_are_not_rewarded",
+            "strikes_are_enforced",
+            "strikes_are_counted_once",
+            "barred_nodes_were_struck",
+            "provisional_items_have_results",
+            "final_items_have_results",
+            "job_counters_match",
+            "blobs_present",
+        )
     ]
 
 
@@ -79,6 +92,65 @@ def test_a_lease_of_a_removed_node_is_found(job, state):
     assert broken() == ["open_leases_have_nodes"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"settles_at": factories.NOW - 2 * HOUR}, "provisional_chunks_settle"),
+        ({"stirred_at": factories.NOW - 2 * HOUR}, "questions_are_answered"),
+        ({"reason": "rechecking"}, "questioned_are_frozen"),
+        ({"granted": 1}, "chunk_slots_match"),
+    ],
+)
+def test_an_accepted_chunk_that_is_not_as_it_should_be_is_found(job, changes, name):
+    Chunk.objects.filter(state=Chunk.State.PROVISIONAL).update(**changes)
+
+    assert broken() == [name]
+
+
+def test_accepted_work_without_a_reward_is_found(job):
+    replica = job.replicas.filter(state=Replica.State.ACCEPTED).order_by("pk")[0]
+    TransferIntent.objects.filter(ref_id=str(replica.pk)).delete()
+
+    assert broken() == ["accepted_are_rewarded"]
+
+
+def test_refused_work_that_will_be_paid_out_is_found(job):
+    replica = job.replicas.filter(state=Replica.State.ACCEPTED).order_by("pk")[0]
+    Replica.objects.filter(pk=replica.pk).update(state=Replica.State.REJECTED, reason="disagreed")
+
+    assert broken() == ["refused_are_not_rewarded"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        ({}, ["strikes_are_enforced"]),
+        (
+            {"enforced_at": factories.NOW, "is_counted": True},
+            ["strikes_are_counted_once"],
+        ),
+    ],
+)
+def test_a_strike_without_its_consequences_is_found(job, fields, names):
+    replica = job.replicas.filter(state=Replica.State.ACCEPTED).order_by("pk")[0]
+    Strike.objects.create(
+        replica=replica,
+        node=replica.node,
+        model=job.model,
+        cause="gold",
+        created_at=factories.NOW - HOUR,
+        **fields,
+    )
+
+    assert broken() == names
+
+
+def test_a_node_barred_for_nothing_is_found(job):
+    Credibility.objects.update(state=Credibility.State.BANNED)
+
+    assert broken() == ["barred_nodes_were_struck"]
+
+
 def test_two_accepted_answers_of_one_owner_are_found(job):
     with connection.cursor() as cursor:
         cursor.execute("DROP INDEX replica_once_per_owner")
@@ -93,5 +165,7 @@ def test_a_blob_without_its_file_is_found(job, settings, tmp_path):
     settings.MEDIA_ROOT = tmp_path
 
     assert broken() == ["blobs_present"]
-    counts = [finding.detail for finding in invariants.audit() if not finding.holds]
+    counts = [
+        finding.detail for finding in invariants.audit(now=factories.NOW) if not finding.holds
+    ]
     assert counts == ["3 blobs without a file"]

@@ -62,8 +62,8 @@ def test_a_cancelled_job_is_over(job, now):
     assert (view.held_minor, view.spent_minor, view.returned_minor) == (0, 220_000, 0)
 
 
-def test_a_job_takes_five_queries(job, django_assert_num_queries):
-    with django_assert_num_queries(5):
+def test_a_job_takes_six_queries(job, django_assert_num_queries):
+    with django_assert_num_queries(6):
         queries.job_view(job)
 
 
@@ -174,7 +174,7 @@ def test_a_nodes_work_shows_what_it_answered_and_earned(job, operators, now):
 
 @pytest.mark.parametrize("images", [1, 4])
 def test_any_amount_of_work_takes_four_queries(
-    client_user, operators, images, django_assert_num_queries
+    client_user, operators, images, now, django_assert_num_queries
 ):
     work.start(client_user, operators, images=images)
     rows = queries.replica_rows(operators[0].pk)

@@ -104,5 +104,5 @@ def everything() -> dict[str, list[tuple[Any, ...]]]:
 def unsound(now: datetime = NOW) -> list[str]:
     """Return the names of the invariants of money and work that do not hold."""
     return [check.name for check in money.audit(now=now) if not check.ok] + [
-        finding.name for finding in invariants.audit() if not finding.holds
+        finding.name for finding in invariants.audit(now=now) if not finding.holds
     ]

@@ -18,10 +18,9 @@ class Command(BaseCommand):
     help = "Check the invariants of money and work."
 
     def handle(self, **options: Any) -> None:
-        lines = [
-            (check.name, check.ok, check.detail) for check in money.audit(now=datetime.now(UTC))
-        ]
-        lines += [(found.name, found.holds, found.detail) for found in work.audit()]
+        now = datetime.now(UTC)
+        lines = [(check.name, check.ok, check.detail) for check in money.audit(now=now)]
+        lines += [(found.name, found.holds, found.detail) for found in work.audit(now=now)]
         for name, ok, detail in lines:
             style = self.style.SUCCESS if ok else self.style.ERROR
             self.stdout.write(f"{style('ok  ' if ok else 'FAIL')} {name}: {detail}")

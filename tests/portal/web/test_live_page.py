@@ -30,7 +30,7 @@ def test_it_shows_acks_progress_boxes_and_money(as_client, job):
     page = as_client.get(f"/jobs/{job.pk}/").content.decode()
 
     assert "3 nodes acknowledged, slowest 0.12 s" in page
-    assert "All 3 pictures decided" in page
+    assert "3 of 3 pictures done" in page
     assert page.count("<circle") == 3
     assert page.count('data-score="0.9000"') == 3
     assert page.count('data-score="0.4000"') == 3

@@ -103,7 +103,7 @@ def test_a_classifier_is_ordered_by_the_page_and_its_gallery_names_pictures(as_c
 
     job = Job.objects.get()
     assert job.kind == "classify"
-    factories.announce(job, nodes=factories.make_fleet(2))
+    factories.announce(job, nodes=factories.make_fleet(3))
     work.scheduling.assign_ready(now=factories.NOW)
     work.take(*(report(replica) for replica in work.leased(job)))
     gallery = text_of(as_client.get(f"/jobs/{job.pk}/pictures/"))

@@ -27,9 +27,9 @@ def test_the_page_prices_the_first_choice_at_once(as_client, choices):
     answer = as_client.get(f"/jobs/new/?dataset={choices['dataset']}")
     page = answer.content.decode()
 
-    assert answer.context["offer"].quote.price_minor == 440_000
+    assert answer.context["offer"].quote.price_minor == 660_000
     assert "photos (4 pictures)" in page
-    assert 'value="440000"' in page
+    assert 'value="660000"' in page
     assert "Never more than" in page
 
 
@@ -38,8 +38,8 @@ def test_the_quote_follows_the_choices(as_client, choices):
     assured = as_client.post("/jobs/quote/", {**choices, "target_error": "1e-4"})
 
     assert standard.status_code == 200
-    assert b"0.044" in standard.content
-    assert b"0.066" in assured.content
+    assert b"0.066" in standard.content
+    assert b"0.088" in assured.content
     assert b"<html" not in standard.content
     assert Job.objects.count() == 0
 
@@ -54,16 +54,16 @@ def test_a_quote_that_cannot_be_made_says_why(as_client, choices, client_user):
 
 
 def test_a_job_is_bought_and_shown(as_client, choices, client_user):
-    answer = as_client.post("/jobs/new/", {**choices, "max_price": "440000"})
+    answer = as_client.post("/jobs/new/", {**choices, "max_price": "660000"})
 
     job = Job.objects.get()
     assert (answer.status_code, answer["Location"]) == (302, f"/jobs/{job.pk}/")
-    assert job.price_minor == 440_000
-    assert queries.wallet(client_user.pk).held_minor == 440_000
+    assert job.price_minor == 660_000
+    assert queries.wallet(client_user.pk).held_minor == 660_000
 
 
 def test_more_than_was_shown_is_never_held(as_client, choices, client_user):
-    answer = as_client.post("/jobs/new/", {**choices, "max_price": "439999"})
+    answer = as_client.post("/jobs/new/", {**choices, "max_price": "659999"})
 
     assert answer.status_code == 422
     assert b"costs more than max_price" in answer.content
@@ -116,5 +116,5 @@ def test_without_javascript_the_price_is_a_button(as_client, choices):
     answer = as_client.post("/jobs/new/", {**choices, "quote": "1"})
 
     assert answer.status_code == 200
-    assert b"0.044" in answer.content
+    assert b"0.066" in answer.content
     assert Job.objects.count() == 0
