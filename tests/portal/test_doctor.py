@@ -23,14 +23,19 @@ CHECKS = [
     "pending_equals_rewards",
     "no_chunk_lost",
     "chunk_slots_match",
-    "final_items_have_results",
-    "provisional_items_have_results",
-    "job_counters_match",
-    "accepted_are_rewarded",
-    "strikes_are_enforced",
-    "barred_nodes_believed_nowhere",
+    "provisional_chunks_settle",
+    "questions_are_answered",
+    "questioned_are_frozen",
     "open_leases_have_nodes",
     "accepted_from_distinct_owners",
+    "accepted_are_rewarded",
+    "refused_are_not_rewarded",
+    "strikes_are_enforced",
+    "strikes_are_counted_once",
+    "barred_nodes_were_struck",
+    "provisional_items_have_results",
+    "final_items_have_results",
+    "job_counters_match",
     "blobs_present",
 ]
 
@@ -47,7 +52,7 @@ def doctor() -> tuple[int, list[str]]:
 
 @pytest.fixture
 def finished_job(client_user, now):
-    job = work.start(client_user, factories.make_fleet(2), target_error="1e-2")
+    job = work.start(client_user, factories.make_fleet(2))
     work.take(*map(work.report_of, work.leased(job)))
     ledger.post_intents(limit=100, now=now)
     return job
