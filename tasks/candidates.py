@@ -99,17 +99,17 @@ def jobs_with_work(*, job_ids: Sequence[str] | None = None) -> list[Job]:
 
 
 def _ended_with_checks(found: Sequence[Job], job_ids: Sequence[str] | None) -> list[Job]:
-    """Return other jobs of which an accepted chunk is being checked. Uses chunk_checking.
+    """Return ended jobs of which an accepted chunk is being checked. Uses chunk_checking.
 
-    Paused ones as well: results that were given are the platform's own care.
+    Cancelled ones as well: the results they have stay, so they must stay right.
     """
     checking = Chunk.objects.filter(state=Chunk.State.PROVISIONAL, granted__lt=F("wanted"))
     if job_ids is not None:
         checking = checking.filter(job__in=job_ids)
     of_jobs = checking.order_by("pk").values_list("job", flat=True)[:CHUNKS_MAX]
     known = {job.pk for job in found}
-    ended = Job.objects.filter(pk__in=set(of_jobs) - known).exclude(
-        state__in=[*OPEN, Job.State.FAILED]
+    ended = Job.objects.filter(
+        pk__in=set(of_jobs) - known, state__in=[Job.State.FINISHED, Job.State.CANCELLED]
     )
     return list(ended.select_related("model").order_by("submitted_at", "pk"))
 
