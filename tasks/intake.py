@@ -152,7 +152,8 @@ def _store_at_once(entries: Sequence[Entry], *, now: datetime) -> list[int]:
         return [replica_id for (replica_id,) in cursor.fetchall()]
 
 
-#: Reaches every row by its key: replicas, chunks and credibilities (credibility_once).
+#: Reaches every row by its key: replicas, chunks and credibilities (credibility_once). OFFSET 0
+#: keeps the look-ups apart: joined, a batch may be planned as a scan of all chunks.
 _STORE = """
 WITH entry AS MATERIALIZED (
     SELECT * FROM unnest(
@@ -163,8 +164,14 @@ WITH entry AS MATERIALIZED (
 ), due AS MATERIALIZED (
     SELECT e.*, r.chunk_id, coalesce(b.checks_tenths, 0) AS checks_tenths
     FROM entry e
-    JOIN tasks_replica r ON r.id = e.replica_id AND r.state = e.was
-    JOIN tasks_chunk c ON c.id = r.chunk_id AND c.state IN ('open', 'provisional')
+    CROSS JOIN LATERAL (
+        SELECT chunk_id FROM tasks_replica
+        WHERE id = e.replica_id AND state = e.was OFFSET 0
+    ) r
+    CROSS JOIN LATERAL (
+        SELECT 1 FROM tasks_chunk
+        WHERE id = r.chunk_id AND state IN ('open', 'provisional') OFFSET 0
+    ) c
     LEFT JOIN tasks_credibility b ON b.node_id = e.node_id AND b.model_id = e.model_id
 ), proof AS MATERIALIZED (
     SELECT nextval(pg_get_serial_sequence('tasks_signedreport', 'id')) AS id, p.*

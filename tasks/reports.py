@@ -64,10 +64,11 @@ def accept(signed_reports: Sequence[SignedReport], *, now: datetime) -> list[int
         return []
     _note_senders({signed.report.node for signed in signed_reports}, now=now)
     named = leases.replica_ids([signed.report.assignment for signed in signed_reports])
-    of_replicas = Replica.objects.filter(pk__in=named).values("chunk")
+    # Two queries: joined, a batch may be planned as a scan of all chunks.
+    chunk_ids = set(Replica.objects.filter(pk__in=named).values_list("chunk", flat=True))
     list(
         Chunk.objects.select_for_update(of=("self",), no_key=True)
-        .filter(pk__in=of_replicas)
+        .filter(pk__in=chunk_ids)
         .order_by("pk")
         .values_list("pk", flat=True)
     )

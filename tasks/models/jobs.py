@@ -138,7 +138,7 @@ class Chunk(models.Model):
         FAILED = "failed"  # no agreement after all retries
         CANCELLED = "cancelled"  # the job was cancelled first
 
-    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="chunks")
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="chunks", db_index=False)
     index = models.PositiveIntegerField()
     items_count = models.PositiveSmallIntegerField()
     state = models.CharField(max_length=20, choices=State.choices, default=State.OPEN)
@@ -152,7 +152,11 @@ class Chunk(models.Model):
     numeric_class = models.CharField(max_length=120, blank=True, default="")
     #: A picture whose answer is known, shown among the others at this place; chosen once.
     gold = models.ForeignKey(
-        "tasks.GoldItem", on_delete=models.PROTECT, null=True, related_name="chunks"
+        "tasks.GoldItem",
+        on_delete=models.PROTECT,
+        null=True,
+        db_index=False,
+        related_name="chunks",
     )
     gold_position = models.PositiveSmallIntegerField(null=True)
     #: When the referee was asked, when it answered and what: as `Replica.answer`, or a code.
@@ -181,6 +185,7 @@ class Chunk(models.Model):
             ),
         ]
         indexes = [
+            models.Index(fields=["gold"], condition=Q(gold__isnull=False), name="chunk_by_gold"),
             # Read by scheduling: chunks that still want replicas, accepted ones for a check.
             models.Index(
                 fields=["job", "id"],
@@ -236,9 +241,9 @@ class Item(models.Model):
         MACHINE = "machine"  # nodes agreed
         HUMAN = "human"  # people reviewed it
 
-    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="items")
-    chunk = models.ForeignKey(Chunk, on_delete=models.CASCADE, related_name="items")
-    image = models.ForeignKey(Image, on_delete=models.PROTECT, related_name="items")
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="items", db_index=False)
+    chunk = models.ForeignKey(Chunk, on_delete=models.CASCADE, related_name="items", db_index=False)
+    image = models.ForeignKey(Image, on_delete=models.PROTECT, related_name="items", db_index=False)
     #: Place in the chunk, from 0.
     position = models.PositiveSmallIntegerField()
     state = models.CharField(max_length=20, choices=State.choices, default=State.WAITING)
@@ -252,6 +257,8 @@ class Item(models.Model):
             models.UniqueConstraint(fields=["job", "image"], name="item_once_per_job"),
             models.UniqueConstraint(fields=["chunk", "position"], name="item_place_once"),
         ]
+        # Its other keys lead constraints.
+        indexes = [models.Index(fields=["image"], name="item_by_image")]
 
     def __str__(self) -> str:
         return f"{self.job_id}/{self.image_id}"
@@ -260,7 +267,7 @@ class Item(models.Model):
 class Ack(models.Model):
     """A node's word that it will take part in a job."""
 
-    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="acks")
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="acks", db_index=False)
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="acks")
     received_at = models.DateTimeField()
     #: From the announcement's publishing to the ack's arrival at the platform.
@@ -309,8 +316,10 @@ class Replica(models.Model):
         FAILED = "failed", "Differently."
 
     chunk = models.ForeignKey(Chunk, on_delete=models.CASCADE, related_name="replicas")
-    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="replicas")
-    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="replicas")
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="replicas", db_index=False)
+    node = models.ForeignKey(
+        Node, on_delete=models.PROTECT, related_name="replicas", db_index=False
+    )
     #: The node's owner when assigned: one human never checks their own work.
     operator = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="replicas"
@@ -335,7 +344,11 @@ class Replica(models.Model):
     error_code = models.CharField(max_length=40, blank=True, default="")
     #: The gold picture it was shown, and what it answered there.
     gold = models.ForeignKey(
-        "tasks.GoldItem", on_delete=models.PROTECT, null=True, related_name="sightings"
+        "tasks.GoldItem",
+        on_delete=models.PROTECT,
+        null=True,
+        db_index=False,
+        related_name="sightings",
     )
     gold_position = models.PositiveSmallIntegerField(null=True)
     gold_answer = models.JSONField(null=True)
@@ -385,6 +398,11 @@ class Replica(models.Model):
             models.Index(
                 fields=["node", "id"], condition=Q(state="leased"), name="replica_held_by_node"
             ),
+            models.Index(fields=["job"], name="replica_by_job"),
+            # Read by sweeps: jobs whose answers wait for others.
+            models.Index(
+                fields=["job", "id"], condition=Q(state="reported"), name="replica_undecided"
+            ),
             models.Index(fields=["node", "-assigned_at", "-id"], name="replica_by_node"),
             # Read when evidence is archived.
             models.Index(
@@ -401,7 +419,7 @@ class Replica(models.Model):
 class JobEvent(models.Model):
     """Something that happened to a job, told to its client."""
 
-    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="events")
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="events", db_index=False)
     #: One of `tasks.reasons.EventCode`.
     code = models.CharField(max_length=40)
     detail = models.JSONField(default=dict)

@@ -180,6 +180,6 @@ def test_any_amount_of_work_takes_four_queries(
     rows = queries.replica_rows(operators[0].pk)
 
     with django_assert_num_queries(4):
-        views = queries.replica_views(rows, now=now)
+        views = queries.replica_views(rows, now=work.NOW)
 
     assert len(views) == images == Replica.objects.filter(node=operators[0]).count()

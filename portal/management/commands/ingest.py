@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -67,7 +66,7 @@ class Command(BaseCommand):
         """Run processes of their own; when one ends, end all and fail, for a restart of all."""
         command = [sys.executable, *sys.orig_argv[1 : _place("--processes")], "--processes=1"]
         # Our own command line again.
-        running = [subprocess.Popen(command, env=os.environ) for _ in range(count)]  # noqa: S603
+        running = [subprocess.Popen(command) for _ in range(count)]  # noqa: S603
         try:
             while not stop.wait(LOOK_SECONDS):
                 ended = [process for process in running if process.poll() is not None]
@@ -85,6 +84,6 @@ def _place(option: str) -> int:
     return next(at for at, word in enumerate(sys.orig_argv) if word.startswith(option))
 
 
-def _take(batch: Sequence[arrivals.Arrival], *, meter: floods.Meter) -> None:
+def _take(batch: Sequence[arrivals.Arrival], *, meter: floods.Meter, more_follow: bool) -> None:
     close_old_connections()
-    arrivals.take(batch, now=datetime.now(UTC), meter=meter)
+    arrivals.take(batch, now=datetime.now(UTC), meter=meter, more_follow=more_follow)

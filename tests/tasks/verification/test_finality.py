@@ -213,3 +213,17 @@ def test_scheduling_gives_out_what_is_in_question_though_the_job_has_ended(alone
     assert len(scheduling.assign_ready(now=now)) == 3
 
     assert {row.purpose for row in work.leased(alone)} == {"recheck"}
+
+
+def test_a_paused_job_gets_no_check_and_no_new_work(alone, now):
+    trust.catch(alone.replicas.get())
+    type(alone).objects.filter(pk=alone.pk).update(state="paused")
+
+    assert scheduling.assign_ready(now=now) == []
+
+
+def test_results_of_a_cancelled_job_are_computed_again_too(alone, now):
+    trust.catch(alone.replicas.get())
+    type(alone).objects.filter(pk=alone.pk).update(state="cancelled")
+
+    assert len(scheduling.assign_ready(now=now)) == 3
