@@ -22,7 +22,7 @@ NODES = 6
 #: Two that are the same and two that are not.
 SEEN = [(1, score, x, 5.0, 10.0, 10.0) for score, x in ((0.9, 5), (0.903, 5), (0.9, 20), (0.9, 40))]
 FEW_EXAMPLES = settings(
-    max_examples=25,
+    max_examples=40,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
