@@ -9,6 +9,7 @@ from django.db.models import Count, F, IntegerField, Q, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce
 
 from tasks.models import Node, Replica
+from tasks.reasons import NodeReason
 from workers.protocol import limits
 
 #: A node is online while its last sign of life is younger than two idle heartbeats.
@@ -77,3 +78,19 @@ def speeds(*, model_id: str) -> list[Speed]:
         for row in work
     ]
     return sorted(found, key=lambda speed: (speed.image_ms, speed.numeric_class))
+
+
+def shown_state(node: Node, *, running: int, now: datetime) -> tuple[str, str]:
+    """Return the state shown and why it does not work (empty when it does)."""
+    if node.state == Node.State.PAUSED:
+        return "paused", NodeReason.PAUSED_ON_PAGE
+    if node.state != Node.State.ACTIVE:
+        return node.state, node.state_reason or node.state
+    if abs(node.clock_skew_ms or 0) > limits.CLOCK_SKEW_SECONDS_MAX * 1000:
+        return "offline", NodeReason.CLOCK_SKEW
+    if node.last_seen_at is None or node.last_seen_at < now - ONLINE:
+        return "offline", NodeReason.OFFLINE
+    if node.reason:
+        paused = node.reason == NodeReason.PAUSED_LOCALLY
+        return ("paused" if paused else "online"), node.reason
+    return "online", "" if running else NodeReason.NO_WORK

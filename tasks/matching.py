@@ -256,7 +256,7 @@ class _Round:
         pinned: str,
     ) -> Refusal | None:
         record = node.records.get(chunk.model)
-        is_asked = chunk.job in node.jobs if chunk.needs_ack else record is not None
+        is_asked = chunk.job in node.jobs or (record is not None and not chunk.needs_ack)
         gates: tuple[tuple[bool, Refusal], ...] = (
             (node.owner == chunk.client, "own_node"),
             (not is_asked, "not_asked"),

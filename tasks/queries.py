@@ -10,9 +10,8 @@ from typing import Any
 from django.db.models import Count, F, Max, Q, QuerySet, Sum
 
 from payments import queries as payments_queries
-from tasks import appeals, evidence, fleet, reasons, settlement
+from tasks import appeals, evidence, fleet, reasons, records, settlement
 from tasks.models import Ack, Chunk, Job, Node, Replica
-from workers.protocol import limits
 
 NOTHING = payments_queries.Earnings(pending_minor=0, frozen_minor=0, available_minor=0)
 
@@ -117,6 +116,7 @@ class NodeView:
     hardware: Mapping[str, Any]
     software_version: str
     numeric_class: str
+    credibility: Sequence[records.Record]
     accepted: int
     rejected: int
     lost: int
@@ -252,12 +252,12 @@ def job_chunks(job_id: str, *, limit: int) -> list[ChunkView]:
 
 
 def node_view(node: Node, *, now: datetime) -> NodeView:
-    """Describe a node; two queries."""
+    """Describe a node; three queries."""
     return _node_views([node], now=now)[0]
 
 
 def node_views(owner_id: int, *, now: datetime) -> list[NodeView]:
-    """Describe an operator's nodes, newest first; three queries for any number."""
+    """Describe an operator's nodes, newest first; four queries for any number."""
     nodes = Node.objects.filter(owner_id=owner_id).order_by("-enrolled_at", "-pk")
     return _node_views(list(nodes), now=now)
 
@@ -333,17 +333,30 @@ def _node_views(nodes: Sequence[Node], *, now: datetime) -> list[NodeView]:
             lost=Count("pk", filter=Q(state=Replica.State.LOST)),
         )
     }
-    earned = payments_queries.earnings([node.pk for node in nodes])
+    node_ids = [node.pk for node in nodes]
+    earned = payments_queries.earnings(node_ids)
+    believed = records.of_nodes(node_ids, now=now)
     return [
-        _node_view(node, work.get(node.pk, {}), earned.get(node.pk, NOTHING), now=now)
+        _node_view(
+            node,
+            work.get(node.pk, {}),
+            earned.get(node.pk, NOTHING),
+            believed.get(node.pk, []),
+            now=now,
+        )
         for node in nodes
     ]
 
 
 def _node_view(
-    node: Node, work: Mapping[str, Any], earned: payments_queries.Earnings, *, now: datetime
+    node: Node,
+    work: Mapping[str, Any],
+    earned: payments_queries.Earnings,
+    believed: Sequence[records.Record],
+    *,
+    now: datetime,
 ) -> NodeView:
-    state, reason = _node_state(node, running=work.get("running", 0), now=now)
+    state, reason = fleet.shown_state(node, running=work.get("running", 0), now=now)
     return NodeView(
         id=node.pk,
         name=node.name,
@@ -359,6 +372,7 @@ def _node_view(
         hardware=node.hardware,
         software_version=node.software_version,
         numeric_class=node.numeric_class,
+        credibility=believed,
         accepted=work.get("accepted", 0),
         rejected=work.get("rejected", 0),
         lost=work.get("lost", 0),
@@ -367,22 +381,6 @@ def _node_view(
         available_minor=earned.available_minor,
         paid_minor=0,
     )
-
-
-def _node_state(node: Node, *, running: int, now: datetime) -> tuple[str, str]:
-    """Return the state shown and why it does not work (empty when it does)."""
-    if node.state == Node.State.PAUSED:
-        return "paused", reasons.NodeReason.PAUSED_ON_PAGE
-    if node.state != Node.State.ACTIVE:
-        return node.state, node.state_reason or node.state
-    if abs(node.clock_skew_ms or 0) > limits.CLOCK_SKEW_SECONDS_MAX * 1000:
-        return "offline", reasons.NodeReason.CLOCK_SKEW
-    if node.last_seen_at is None or node.last_seen_at < now - fleet.ONLINE:
-        return "offline", reasons.NodeReason.OFFLINE
-    if node.reason:
-        paused = node.reason == reasons.NodeReason.PAUSED_LOCALLY
-        return ("paused" if paused else "online"), node.reason
-    return "online", "" if running else reasons.NodeReason.NO_WORK
 
 
 def _clock(skew_ms: int | None) -> str:

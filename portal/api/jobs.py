@@ -40,6 +40,9 @@ class JobOutput(serializers.Serializer[Any]):
         first_ack_ms = serializers.IntegerField(allow_null=True)
         first_result_ms = serializers.IntegerField(allow_null=True)
         finished_at = serializers.DateTimeField(allow_null=True)
+        settles_at = serializers.DateTimeField(
+            allow_null=True, help_text="When its last provisional result becomes final."
+        )
 
     class Checks(serializers.Serializer[Any]):
         gold = serializers.IntegerField()

@@ -17,7 +17,7 @@ from portal import access
 from portal.api import base, fields, idempotency, pagination
 from portal.api.authentication import signed_in
 from tasks import identity, nodes, queries, rotation, succession
-from tasks.models import Node
+from tasks.models import Credibility, Node
 from workers.protocol import messages, signatures
 
 TOKEN_LENGTH_MAX = 200
@@ -25,6 +25,22 @@ PUBLIC_KEY_LENGTH_MAX = 100
 ROTATION_LENGTH_MAX = 500
 CORES_MAX = 100_000
 MEMORY_BYTES_MAX = 2**60
+
+
+class Record(serializers.Serializer[Any]):
+    """What is believed of a node for one model version."""
+
+    model = serializers.CharField(source="model_id")
+    model_name = serializers.CharField()
+    state = serializers.ChoiceField(Credibility.State.choices)
+    checks = serializers.FloatField(help_text="Passed since its last strike.")
+    credibility = serializers.FloatField(
+        help_text="At least this probably an unchecked answer is right."
+    )
+    strikes = serializers.IntegerField()
+    barred_until = serializers.DateTimeField(
+        allow_null=True, help_text="No work of this model until then."
+    )
 
 
 class NodeOutput(serializers.Serializer[Any]):
@@ -54,8 +70,8 @@ class NodeOutput(serializers.Serializer[Any]):
     clock_skew_seconds = serializers.FloatField(
         allow_null=True, help_text="How far its clock is ahead; beyond 600 it is not heard."
     )
-    credibility = serializers.SerializerMethodField(
-        help_text="How far its unchecked answers are believed, per model version."
+    credibility = Record(
+        many=True, help_text="How far its unchecked answers are believed, per model version."
     )
     slots = serializers.IntegerField()
     hardware = serializers.DictField()
@@ -64,10 +80,6 @@ class NodeOutput(serializers.Serializer[Any]):
     work = Work(source="*")
     asset = fields.Asset()
     earnings = Earnings(source="*")
-
-    def get_credibility(self, _node: Any) -> list[dict[str, Any]]:
-        # Every answer is checked by a quorum, so no unchecked one is believed yet.
-        return []
 
 
 @extend_schema_field(

@@ -53,6 +53,11 @@ TONES = {
     "staff": "wait",
     "upheld": "good",
     "denied": "bad",
+    "probation": "wait",
+    "trusted": "good",
+    "watched": "wait",
+    "quarantined": "bad",
+    "banned": "bad",
 }
 
 #: Words for states that would not speak for themselves.
@@ -65,6 +70,7 @@ WORDS = {
     "rejected": "refused",
     "referee": "the referee looks",
     "staff": "staff will decide",
+    "probation": "new",
 }
 
 #: Kind of transfer -> what it means to the owner of the wallet.

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Literal
 
 from tasks.verification import agreement, credibility
@@ -194,10 +195,16 @@ def _refereed(facts: Facts, referee: agreement.Answer) -> Decision:
     ]
     return Decision(
         action="accept",
-        group=sorted(group, key=lambda index: facts.answers[index].is_doubted),
+        group=sorted(group, key=partial(_rank, facts)),
         credibility=1.0,
         is_disagreement=len(group) < len(facts.answers),
     )
+
+
+def _rank(facts: Facts, index: int) -> tuple[bool, str]:
+    """Order answers of a group: believed ones first, then by their text, not by arrival."""
+    given = facts.answers[index]
+    return given.is_doubted, repr(given.answer)
 
 
 def _raced(facts: Facts) -> Decision:

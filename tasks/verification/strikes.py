@@ -8,6 +8,7 @@ what others carry stands, the rest is computed anew while its rewards wait.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -197,9 +198,16 @@ def overturn(*, replica_id: int, now: datetime) -> bool:
     moved = Replica.objects.filter(pk=replica_id, state=_S.REJECTED).update(
         state=_S.ACCEPTED, reason=ReplicaReason.APPEAL_UPHELD, doubted_at=None
     )
-    if moved and strike is not None:
-        _restore(strike, now=now)
+    if moved:
+        _stir([chunk_id], now=now)
+        if strike is not None:
+            _restore(strike, now=now)
     return moved == 1
+
+
+def _stir(chunk_ids: Sequence[int], *, now: datetime) -> None:
+    """Let accepted chunks be decided again."""
+    Chunk.objects.filter(pk__in=chunk_ids, state=Chunk.State.PROVISIONAL).update(stirred_at=now)
 
 
 def _doubted_by(strike: Strike) -> QuerySet[Replica]:
@@ -224,7 +232,7 @@ def _restore(strike: Strike, *, now: datetime) -> None:
     if chunk_ids:
         believed = _doubted_by(strike).filter(state__in=[_S.REPORTED, _S.ACCEPTED])
         believed.update(doubted_at=None)
-        Chunk.objects.filter(pk__in=chunk_ids, state=Chunk.State.PROVISIONAL).update(stirred_at=now)
+        _stir(chunk_ids, now=now)
     Strike.objects.filter(pk=strike.pk).update(
         overturned_at=now, enforced_at=strike.enforced_at or now
     )

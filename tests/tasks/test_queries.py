@@ -133,16 +133,16 @@ def test_an_operator_sees_their_own_nodes_newest_first(operator, stranger, now):
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_any_number_of_nodes_takes_three_queries(operator, now, count, django_assert_num_queries):
+def test_any_number_of_nodes_takes_four_queries(operator, now, count, django_assert_num_queries):
     for _ in range(count):
         factories.make_node(operator)
 
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         queries.node_views(operator.pk, now=now)
 
 
-def test_one_node_takes_two_queries(job, operators, now, django_assert_num_queries):
-    with django_assert_num_queries(2):
+def test_one_node_takes_three_queries(job, operators, now, django_assert_num_queries):
+    with django_assert_num_queries(3):
         queries.node_view(operators[0], now=now)
 
 

@@ -39,6 +39,7 @@ def test_a_job_is_bought_and_shown_in_the_shape_of_the_contract(client_api, clie
             "first_ack_ms": None,
             "first_result_ms": None,
             "finished_at": None,
+            "settles_at": None,
         },
         "asset": "PI",
         "price": price,
