@@ -6,10 +6,10 @@ for. Earning (`record_intents`) is recorded there and posted a moment later, in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from django.db import connection, transaction
 
@@ -161,6 +161,13 @@ def record_intents(intents: Sequence[Intent], *, now: datetime) -> None:
     if len(intents) > INTENTS_MAX:
         raise ValueError(f"at most {INTENTS_MAX} intents at once")
     ids = chart.open_accounts({end for i in intents for end in (i.source, i.destination)})
+    for intent in intents:
+        money.require_positive(intent.amount_minor)
+    # One order for all callers, so that two with the same keys do not deadlock.
+    in_order = sorted(intents, key=lambda intent: intent.key)
+    if connection.vendor == "postgresql":
+        _insert_at_once(in_order, ids, now=now)
+        return
     TransferIntent.objects.bulk_create(
         [
             TransferIntent(
@@ -168,18 +175,46 @@ def record_intents(intents: Sequence[Intent], *, now: datetime) -> None:
                 key=intent.key,
                 debit_id=ids[intent.source.code],
                 credit_id=ids[intent.destination.code],
-                amount_minor=money.require_positive(intent.amount_minor),
+                amount_minor=intent.amount_minor,
                 ref_type=intent.ref_type,
                 ref_id=intent.ref_id,
                 earned_by=intent.earned_by,
                 due_at=intent.due_at,
                 created_at=now,
             )
-            # One order for all callers, so that two with the same keys do not deadlock.
-            for intent in sorted(intents, key=lambda intent: intent.key)
+            for intent in in_order
         ],
         ignore_conflicts=True,
     )
+
+
+def _insert_at_once(intents: Sequence[Intent], ids: Mapping[str, int], *, now: datetime) -> None:
+    """Insert over arrays: a tenth of what `bulk_create` spends on its parameters."""
+    columns: list[list[Any]] = [
+        [intent.kind.value for intent in intents],
+        [intent.key for intent in intents],
+        [ids[intent.source.code] for intent in intents],
+        [ids[intent.destination.code] for intent in intents],
+        [intent.amount_minor for intent in intents],
+        [intent.ref_type for intent in intents],
+        [intent.ref_id for intent in intents],
+        [intent.earned_by for intent in intents],
+        [intent.due_at for intent in intents],
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT_INTENTS, [now, *columns])
+
+
+_INSERT_INTENTS = """
+INSERT INTO payments_transferintent (
+    created_at, kind, key, debit_id, credit_id, amount_minor, ref_type, ref_id, earned_by, due_at
+)
+SELECT %s, * FROM unnest(
+    %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[],
+    %s::text[], %s::timestamptz[]
+)
+ON CONFLICT DO NOTHING
+"""
 
 
 def post_intents(*, limit: int, now: datetime) -> int:

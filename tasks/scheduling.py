@@ -1,7 +1,7 @@
 """Who gets what: match ready chunks to nodes with free slots.
 
 `candidates` reads, `matching` decides, this module writes: up to BATCH_MAX grants in one
-transaction, a handful of statements for all of them. Several processes may schedule at one
+transaction, a handful of statements for all of them, several transactions to one look. Several processes may schedule at one
 time: a node's slots are counted under the lock of its row, a chunk's by one conditional
 UPDATE, the rest is held by constraints.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -31,8 +31,10 @@ logger = logging.getLogger(__name__)
 LEASE = timedelta(seconds=settings.LEASE_SECONDS)
 #: Assignments made in one transaction.
 BATCH_MAX = 50
-#: Transactions in one call; what is left then is done by the next.
-ROUNDS_MAX = 20
+#: Assignments chosen at one time, from one look at chunks and nodes.
+PASS_MAX = 200
+#: Such looks in one call; what is left then is done by the next.
+ROUNDS_MAX = 10
 
 # `granted` is what the decision was made on: a chunk that changed meanwhile is left out.
 _CLAIM = """
@@ -61,51 +63,78 @@ def assign_ready(
     """
     assigned: list[int] = []
     for _ in range(ROUNDS_MAX):
-        made, is_full = _assign_batch(now=now, job_ids=job_ids, node_ids=node_ids)
+        made, is_full = _assign_pass(now=now, job_ids=job_ids, node_ids=node_ids)
         assigned += made
         if not is_full:
             break
     return assigned
 
 
-def _assign_batch(
+def _assign_pass(
     *, now: datetime, job_ids: Sequence[str] | None, node_ids: Sequence[str] | None
 ) -> tuple[list[int], bool]:
-    """Make one batch; say as well whether there may be more to give out."""
+    """Choose once, write in transactions of BATCH_MAX; say as well whether there may be more.
+
+    What was chosen from may have changed when it is written: then that grant is left out.
+    """
     jobs = candidates.jobs_with_work(job_ids=job_ids)
     if not jobs:
         return [], False
+    window = candidates.window(jobs)
+    nodes = candidates.free_nodes(jobs, now=now, node_ids=node_ids)
+    matched = matching.match(
+        window.ready,
+        nodes,
+        limit=PASS_MAX,
+        held=candidates.held(jobs),
+        apart=candidates.apart(nodes),
+    )
+    made: list[Replica] = []
+    for batch in _batches(matched.grants):
+        with transaction.atomic():
+            granted = _grant(window, matched, batch, now=now)
+            _mark_running({replica.job_id for replica in granted}, now=now)
+        made += granted
+    given = {replica.job_id for replica in made}
     with transaction.atomic():
-        window = candidates.window(jobs)
-        nodes = candidates.free_nodes(jobs, now=now, node_ids=node_ids)
-        matched = matching.match(
-            window.ready,
-            nodes,
-            limit=BATCH_MAX,
-            held=candidates.held(jobs),
-            apart=candidates.apart(nodes),
-        )
-        replicas = _grant(window, matched, now=now)
-        given = {replica.job_id for replica in replicas}
-        _mark_running(given, now=now)
         if node_ids is None:
             waiting.explain(
                 [job for job in jobs if job.pk not in given],
                 refusals=matched.refusals,
                 now=now,
             )
-        dispatch.assign(replica_ids=[replica.pk for replica in replicas])
-    is_full = bool(replicas) and len(matched.grants) == BATCH_MAX
-    return [replica.pk for replica in replicas], is_full
+        # One call for all: what goes to one node shares its messages.
+        dispatch.assign(replica_ids=[replica.pk for replica in made])
+    is_full = bool(made) and len(matched.grants) == PASS_MAX
+    return [replica.pk for replica in made], is_full
 
 
-def _grant(window: candidates.Window, matched: matching.Matched, *, now: datetime) -> list[Replica]:
-    """Write the grants; those another process was faster with are left out."""
-    if not matched.grants:
-        return []
-    free = candidates.lock_free(grant.node for grant in matched.grants)
+def _batches(grants: Sequence[matching.Grant]) -> Iterator[list[matching.Grant]]:
+    """Split grants, by chunk: each chunk's are written in one transaction."""
+    batch: list[matching.Grant] = []
+    by_chunk: defaultdict[int, list[matching.Grant]] = defaultdict(list)
+    for grant in grants:
+        by_chunk[grant.chunk].append(grant)
+    for together in by_chunk.values():
+        if batch and len(batch) + len(together) > BATCH_MAX:
+            yield batch
+            batch = []
+        batch += together
+    if batch:
+        yield batch
+
+
+def _grant(
+    window: candidates.Window,
+    matched: matching.Matched,
+    batch: Sequence[matching.Grant],
+    *,
+    now: datetime,
+) -> list[Replica]:
+    """Write grants; those another process was faster with are left out."""
+    free = candidates.lock_free(grant.node for grant in batch)
     grants: defaultdict[int, list[str]] = defaultdict(list)
-    for grant in matched.grants:
+    for grant in batch:
         if free.get(grant.node, 0) > 0:
             free[grant.node] -= 1
             grants[grant.chunk].append(grant.node)

@@ -1,7 +1,7 @@
 """Decide many chunks at once: the common case in a few statements, the rest one by one.
 
 Common is what honest work leads to: an open chunk whose answers all agree and suffice, with
-nothing to audit, to doubt or to try first. `decide_all` leaves the same rows as
+nothing to doubt or to try first; an audit may be wanted. `decide_all` leaves the same rows as
 `verdicts.advance` called for each chunk in turn, which is what it is tested against.
 """
 
@@ -35,7 +35,7 @@ WHERE tasks_replica.id = given.column1
 _CHUNKS = """
 UPDATE tasks_chunk
 SET state = 'provisional', reason = '', decided_at = given.column2, settles_at = given.column3,
-    granted = given.column4, wanted = given.column4, stirred_at = NULL
+    granted = given.column4, wanted = given.column5, purpose = given.column6, stirred_at = NULL
 FROM (VALUES {placeholders}) AS given
 WHERE tasks_chunk.id = given.column1 AND tasks_chunk.state = 'open'
 """
@@ -56,6 +56,8 @@ class _Agreed:
     #: The canonical one first.
     group: list[Replica]
     is_confirmed: bool
+    #: Further answers wanted: an audit, drawn by lot.
+    missing: int
     #: Of those the result rests on.
     window: timedelta
 
@@ -112,11 +114,22 @@ def _common(case: facts.Case) -> _Agreed | None:
     if not is_plain:
         return None
     decision = acceptance.decide(case.facts)
-    if decision.action != "accept" or decision.missing or len(decision.group) != len(case.answered):
+    if (
+        decision.action != "accept"
+        or decision.asks_referee
+        or decision.is_disagreement
+        or len(decision.group) != len(case.answered)
+    ):
         return None
     group = [case.answered[index] for index in decision.group]
     checks = [row.checks_tenths / 10 for row in group]
-    return _Agreed(case=case, group=group, is_confirmed=len(group) > 1, window=terms.window(checks))
+    return _Agreed(
+        case=case,
+        group=group,
+        is_confirmed=len(group) > 1,
+        missing=decision.missing,
+        window=terms.window(checks),
+    )
 
 
 def _write(agreed: Sequence[_Agreed], *, now: datetime) -> None:
@@ -182,7 +195,17 @@ def _give_results(agreed: Sequence[_Agreed], *, now: datetime) -> None:
 def _provisional(agreed: Sequence[_Agreed], *, now: datetime) -> None:
     _execute(
         _CHUNKS,
-        [(each.case.chunk.pk, now, now + each.window, len(each.case.answered)) for each in agreed],
+        [
+            (
+                each.case.chunk.pk,
+                now,
+                now + each.window,
+                len(each.case.answered),
+                len(each.case.answered) + each.missing,
+                str(_P.AUDIT) if each.missing else each.case.chunk.purpose,
+            )
+            for each in agreed
+        ],
     )
 
 

@@ -38,7 +38,7 @@ def test_a_job_survives_the_brokers_death(servers, tmp_path):
             puppet.beat()
         with platform.api() as api:
             dataset = sample.upload(api, name="one", photos=[photo])
-            job_id = sample.submit(api, dataset=dataset)["id"]
+            job_id = sample.submit(api, dataset=dataset, target_error="1e-2")["id"]
         first.ack(job_id)
         assignment = first.next(messages.Assignment)
 
