@@ -35,8 +35,10 @@ CLASS_IDS = frozenset(range(91))
 class Loops:
     """Some processes that wait for the word to compute all pictures once."""
 
-    def __init__(self, processes: list[tuple[BaseProcess, Connection]]) -> None:
+    def __init__(self, processes: list[tuple[BaseProcess, Connection]], *, pictures: int) -> None:
         self._processes = processes
+        #: Pictures that all of them compute together in one run.
+        self.pictures = pictures
 
     @property
     def pids(self) -> list[int]:
@@ -67,7 +69,7 @@ def running(model: Path, photos: Sequence[Path], *, count: int, floor: float) ->
     try:
         for _, pipe in started:
             pipe.recv()
-        yield Loops(started)
+        yield Loops(started, pictures=count * len(photos))
     finally:
         for process, pipe in started:
             pipe.close()

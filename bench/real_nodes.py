@@ -24,6 +24,16 @@ tokens = [nodes.issue_token(owner_id=logins[name].user_id, now=now).token for na
 print(json.dumps({{"client": logins["client"].api_key, "tokens": tokens}}))
 """
 
+#: A node that has worked for long: one answer of it is believed, and its share is no limit.
+_TRUST = """
+from tasks.models import CatalogModel, Credibility, Node
+Credibility.objects.bulk_create(
+    [Credibility(node=node, model=model, checks_tenths=20_000, quota=100_000, state="trusted")
+     for node in Node.objects.all() for model in CatalogModel.objects.all()],
+    ignore_conflicts=True)
+print("{}")
+"""
+
 _READY = """
 from tasks.models import Node
 print(json.dumps(Node.objects.filter(reason="", profile__images_per_second__gt=0).count()))
@@ -50,12 +60,20 @@ def start(running: stack.Stack, *, count: int, priority: str = "normal") -> Crew
         _enroll(running, number, token)
         argv = stack.node_argv(running.node_home(number), "run", "--priority", priority)
         names.append(running.start(f"node-{number}", argv).name)
+    platform.python(running, _TRUST)
     stack.wait_until(
         lambda: platform.python(running, _READY) == count,
         seconds=READY_SECONDS,
         what=f"{count} nodes to be ready",
     )
     return Crew(api_key=prepared["client"], names=names)
+
+
+def keep(running: stack.Stack, crew: Crew, *, count: int) -> Crew:
+    """Stop all nodes but the first `count`; return those."""
+    for name in crew.names[count:]:
+        running.stop(name)
+    return Crew(api_key=crew.api_key, names=crew.names[:count])
 
 
 def pids(running: stack.Stack, crew: Crew) -> list[int]:

@@ -11,7 +11,7 @@ from django.db.models import F
 
 from tasks import dispatch, events, pulses
 from tasks.models import Chunk, Job, Node, Replica
-from tasks.reasons import EventCode, ReplicaReason
+from tasks.reasons import EventCode, NodeReason, ReplicaReason
 from tasks.scheduling import LEASE
 from workers.protocol import messages
 
@@ -74,7 +74,8 @@ def replica_ids(texts: Sequence[str]) -> list[int]:
 def expire(*, now: datetime) -> int:
     """Take back leases that ran out; their chunks become ready for other owners.
 
-    Also those of a node that was removed in the moment it was given work.
+    Also those of a node that was removed in the moment it was given work. A node that was
+    silent all the while is given nothing until it is heard again.
     """
     # Uses index: replica_open_lease.
     leased = Replica.objects.filter(state=Replica.State.LEASED).order_by("lease_expires_at", "pk")
@@ -84,10 +85,23 @@ def expire(*, now: datetime) -> int:
         *((replica, ReplicaReason.LEASE_EXPIRED) for replica in late),
         *((replica, ReplicaReason.NODE_REMOVED) for replica in orphaned[:EXPIRE_MAX]),
     ]
+    _mark_silent({replica.node_id for replica in late}, now=now)
     return sum(
         end(replica=replica, state=Replica.State.LOST, reason=reason, now=now)
         for replica, reason in found
     )
+
+
+def _mark_silent(node_ids: set[str], *, now: datetime) -> None:
+    """Say that these nodes are offline, unless they were heard within a lease's time.
+
+    Their next sign of life says otherwise. One that is alive but lost an assignment is no
+    such node. Before the leases end: else they would get more work at once.
+    """
+    for node_id in sorted(node_ids):
+        Node.objects.filter(pk=node_id, reason="", last_seen_at__lte=now - LEASE).update(
+            reason=NodeReason.OFFLINE
+        )
 
 
 def end_all_of_node(*, node_id: str, now: datetime) -> int:

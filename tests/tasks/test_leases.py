@@ -129,6 +129,22 @@ def test_a_lease_that_ran_out_is_lost_and_its_place_is_free(job, replica, now):
     assert work.unsound() == []
 
 
+def test_a_node_that_was_silent_for_a_lease_gets_nothing_until_it_is_heard(client_user, now):
+    silent, alive = factories.make_fleet(2, slots=1)
+    work.start(client_user, [silent, alive], images=1)
+    late = now + LEASE + SECOND
+    Node.objects.filter(pk=alive.pk).update(last_seen_at=late - SECOND)
+
+    assert leases.expire(now=late) == 2
+
+    reasons = dict(Node.objects.values_list("pk", "reason"))
+    assert (reasons[silent.pk], reasons[alive.pk]) == ("offline", "")
+    assert scheduling.assign_ready(now=late, node_ids=[silent.pk]) == []
+    lost = Replica.objects.get(node=silent)
+    renew(beat_of(lost, late + SECOND), now=late + SECOND)
+    assert len(scheduling.assign_ready(now=late + SECOND, node_ids=[silent.pk])) == 1
+
+
 def test_expiring_twice_takes_nothing_twice(job, now):
     late = now + LEASE + SECOND
     assert leases.expire(now=late) == 2

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from tasks import leases, scheduling
-from tasks.models import Replica
+from tasks.models import Node, Replica
 from tests import factories
 from tests.tasks import work
 
@@ -15,7 +15,9 @@ pytestmark = pytest.mark.django_db
 
 
 def lose_all(*, now):
+    """Let all leases run out, of nodes that are heard but do not name their work."""
     later = now + scheduling.LEASE + timedelta(seconds=1)
+    Node.objects.update(last_seen_at=later)
     leases.expire(now=later)
     return later
 
