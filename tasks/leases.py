@@ -9,7 +9,7 @@ from datetime import datetime
 from django.db import connection, transaction
 from django.db.models import F
 
-from tasks import dispatch, events, pulses
+from tasks import dispatch, events, pulses, quotas
 from tasks.models import Chunk, Job, Node, Replica
 from tasks.reasons import EventCode, NodeReason, ReplicaReason
 from tasks.scheduling import LEASE
@@ -86,10 +86,14 @@ def expire(*, now: datetime) -> int:
         *((replica, ReplicaReason.NODE_REMOVED) for replica in orphaned[:EXPIRE_MAX]),
     ]
     _mark_silent({replica.node_id for replica in late}, now=now)
-    return sum(
-        end(replica=replica, state=Replica.State.LOST, reason=reason, now=now)
+    ended = [
+        replica.pk
         for replica, reason in found
-    )
+        if end(replica=replica, state=Replica.State.LOST, reason=reason, now=now)
+    ]
+    with transaction.atomic():
+        quotas.lower(ended)
+    return len(ended)
 
 
 def _mark_silent(node_ids: set[str], *, now: datetime) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime
 from django.db import connection
 from django.db.models import F
 
-from tasks import answers, dispatch, intake, leases
+from tasks import answers, dispatch, intake, leases, quotas
 from tasks.models import CatalogModel, Chunk, Item, Job, Node, Replica
 from tasks.models.jobs import ENDED_WITHOUT_ANSWER
 from tasks.reasons import ReplicaReason
@@ -79,6 +79,8 @@ def accept(signed_reports: Sequence[SignedReport], *, now: datetime) -> list[int
     stored = set(intake.store(entries, now=now))
     for signed in unusual:
         stored |= _take_alone(signed, now=now)
+    if unusual:
+        quotas.lower(stored)
     taken = [asked[replica_id] for replica_id in stored]
     _stir({each.chunk_id for each in taken}, now=now)
     _raise_versions({each.job_id for each in taken})

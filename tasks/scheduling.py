@@ -1,9 +1,9 @@
 """Who gets what: match ready chunks to nodes with free slots.
 
 `candidates` reads, `matching` decides, this module writes: up to BATCH_MAX grants in one
-transaction, a handful of statements for all of them, several transactions to one look. Several processes may schedule at one
-time: a node's slots are counted under the lock of its row, a chunk's by one conditional
-UPDATE, the rest is held by constraints.
+transaction, a handful of statements for all of them, several transactions to one look.
+Several processes may schedule at one time: a node's slots are counted under the lock of its
+row, a chunk's by one conditional UPDATE, the rest is held by constraints.
 """
 
 from __future__ import annotations
@@ -19,12 +19,9 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Q
 
 from tasks import candidates, dispatch, events, matching, waiting
-from tasks.candidates import AGAIN_MAX
 from tasks.models import Chunk, Job, Replica
 from tasks.reasons import EventCode
 from tasks.verification import gold
-
-__all__ = ["AGAIN_MAX", "BATCH_MAX", "LEASE", "assign_ready"]
 
 logger = logging.getLogger(__name__)
 

@@ -70,22 +70,6 @@ def classes_agree(
     )
 
 
-def largest_group(
-    answers: Sequence[Answer], *, score_threshold: float, kind: str = "detect"
-) -> list[int]:
-    """Return the indices of the largest group that agrees with one of its members.
-
-    The first index is the medoid: the member whose agreeing neighbours are most, by lowest
-    index on a tie. Empty for no answers; a lone answer is a group of one.
-    """
-    groups = [[index] for index in range(len(answers))]
-    for one, other in itertools.combinations(range(len(answers)), 2):
-        if same(answers[one], answers[other], score_threshold=score_threshold, kind=kind):
-            groups[one].append(other)
-            groups[other].append(one)
-    return max(groups, key=len, default=[])
-
-
 def groups(
     answers: Sequence[Answer],
     *,

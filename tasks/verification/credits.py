@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from django.db import connection
 from django.db.models import Case, F, Value, When
 
+from tasks import quotas
 from tasks.models import Credibility, Replica
 from tasks.verification import credibility
 
@@ -53,6 +54,7 @@ def count(
         Credibility.objects.filter(model=model_id, node__in=group).update(
             checks_tenths=F("checks_tenths") + tenths,
             answers=F("answers") + more,
+            quota=quotas.raised(more),
             state=_state_after(tenths),
         )
     return {node_id: answers[node_id] + 1 for node_id in answered}
@@ -74,6 +76,7 @@ def count_all(
         Credibility.objects.filter(model=model_id, node=node_id).update(
             checks_tenths=F("checks_tenths") + gained[node_id],
             answers=F("answers") + accepted[node_id],
+            quota=quotas.raised(accepted[node_id]),
             state=_state_after(gained[node_id]),
         )
     places = Counter(before)

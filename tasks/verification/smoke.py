@@ -93,6 +93,8 @@ def _fail(chunk: Chunk, *, now: datetime) -> None:
         .order_by("pk")
         .values_list("pk", flat=True)
     )
+    if not failed.select_for_update(of=("self",), no_key=True):  # cancelled meanwhile
+        return
     running = list(
         Replica.objects.filter(chunk__in=rest, state__in=[_S.LEASED, _S.REPORTED]).order_by("pk")
     )
@@ -118,7 +120,7 @@ def _fail(chunk: Chunk, *, now: datetime) -> None:
         items_failed=F("items_failed") + lost,
         version=F("version") + 1,
     )
-    assert ended == 1, "the trial chunk is locked and its job was open"
+    assert ended == 1, "its row is locked"
     returned_minor = settlement.close(job_id=chunk.job_id, now=now)
     events.record(
         job_id=chunk.job_id,

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tasks import leases, scheduling
+from tasks import candidates, leases, scheduling
 from tasks.models import Node, Replica
 from tests import factories
 from tests.tasks import work
@@ -58,14 +58,14 @@ def test_an_owner_who_loses_it_three_times_is_not_asked_again(client_user, now):
     nodes = factories.make_fleet(2, last_seen_at=now)
     job = factories.make_job(client_user)
     factories.announce(job, nodes=nodes)
-    for _ in range(scheduling.AGAIN_MAX):
+    for _ in range(candidates.AGAIN_MAX):
         scheduling.assign_ready(now=now)
         now = lose_all(now=now)
 
     scheduling.assign_ready(now=now)
 
     assert owners_of(job, state=Replica.State.LEASED) == []
-    assert len(owners_of(job, state=Replica.State.LOST)) == 2 * scheduling.AGAIN_MAX
+    assert len(owners_of(job, state=Replica.State.LOST)) == 2 * candidates.AGAIN_MAX
 
 
 def test_a_late_answer_takes_the_place_of_the_newer_lease(client_user, now):

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from django.db.models import F
 
-from tasks import fleet, jobs, leases, scheduling, waiting
+from tasks import candidates, fleet, jobs, leases, scheduling, waiting
 from tasks.models import Chunk, Job, Node, Replica
 from tasks.reasons import ReplicaReason
 from tests import factories
@@ -210,7 +210,7 @@ def test_a_job_that_is_not_open_gets_nothing(client_user, now, state):
 def test_an_owner_who_gave_a_chunk_back_is_asked_three_times(client_user, operator, now):
     job = work.start(client_user, [factories.make_node(operator)])
 
-    for _ in range(scheduling.AGAIN_MAX):
+    for _ in range(candidates.AGAIN_MAX):
         (replica,) = work.leased(job)
         work.take(work.report_of(replica, status="handed_back", answers=[]))
         scheduling.assign_ready(now=now)
