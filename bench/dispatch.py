@@ -24,7 +24,7 @@ from typing import Any
 import psycopg2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bench import bare_sql, measures, noops, platform
+from bench import bare_sql, light_fleet, measures, noops, platform
 from portal.demo import sample, stack
 from workers.protocol import signatures
 
@@ -35,45 +35,6 @@ CHUNKS = 3000
 ROUNDS = 3
 JOB_SECONDS_MAX = 120
 
-_PREPARE = """
-import base64, io
-from dataclasses import asdict
-from datetime import UTC, datetime
-from PIL import Image as Pillow
-from portal.demo import cast
-from portal.models import User
-from tasks import blobs, identity, nodes
-from tasks.models import CatalogModel, Credibility, Dataset, Image
-from workers.protocol import signatures
-now = datetime.now(UTC)
-client = cast.prepare(nodes=1, now=now)["client"]
-built_in = CatalogModel.objects.get(slug="ssd-mobilenet-v2")
-# As slow a model as chunks of one picture want.
-model = CatalogModel.objects.create(
-    kind="detect", slug="light", name="Light", version="1", blob=built_in.blob,
-    labels=built_in.labels, licence="-", source="bench", image_ms=10_000,
-    tensor_contract=built_in.tensor_contract)
-dataset = Dataset.objects.create(owner_id=client.user_id, name="light")
-pictures = []
-for number in range({chunks}):
-    file = io.BytesIO()
-    Pillow.new("RGB", (48, 48), (number % 256, number // 256, 7)).save(file, "PNG")
-    blob = blobs.put(file.getvalue(), media_type="image/png")
-    pictures.append(Image(dataset=dataset, blob=blob, name=f"{{number}}.png", width=48, height=48))
-Image.objects.bulk_create(pictures)
-fleet = []
-for public, secret in {keys}:
-    owner, _ = User.objects.get_or_create(email=f"bench-{{len(fleet)}}@nodefolk.example")
-    token = nodes.issue_token(owner_id=owner.pk, now=now).token
-    enrolled = nodes.enroll(
-        token=token, name=f"light {{len(fleet)}}", public_key=public, hardware={{}}, now=now)
-    Credibility.objects.create(
-        node=enrolled.node, model=model, checks_tenths=20_000, quota=100_000, state="trusted")
-    fleet.append({{"id": enrolled.node.pk, "key": secret, "login": asdict(enrolled.broker),
-        "slots": {slots}, "platform_key": identity.platform_public_key()}})
-print(json.dumps({{"client": client.api_key, "fleet": fleet, "model": model.pk,
-    "dataset": dataset.pk}}))
-"""
 _PAID = """
 SELECT (SELECT state FROM tasks_job WHERE id = %s),
     (SELECT count(*) FROM payments_transferintent i
@@ -91,7 +52,7 @@ def keys(count: int) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def light_fleet(running: stack.Stack, fleet: list[dict[str, Any]]) -> Iterator[None]:
+def listening(running: stack.Stack, fleet: list[dict[str, Any]]) -> Iterator[None]:
     """Run light nodes in PROCESSES processes until the end of the block."""
     processes = []
     for part in range(PROCESSES):
@@ -142,10 +103,12 @@ def main() -> None:
     options = parser.parse_args()
     variables = {"NODEFOLK_SMOKE_CHUNKS_MIN": "1000000", "NODEFOLK_NODE_RATE": "100000"}
     with platform.running(variables=variables) as running:
-        prepared = platform.python(
-            running,
-            _PREPARE.format(chunks=options.chunks, slots=SLOTS, keys=repr(keys(NODES))),
+        pairs = keys(NODES)
+        prepared = light_fleet.prepare(
+            running, chunks=options.chunks, publics=[public for public, _ in pairs]
         )
+        for node, (_, secret) in zip(prepared["fleet"], pairs, strict=True):
+            node |= {"key": secret, "slots": SLOTS, "platform_key": prepared["platform_key"]}
         url = running.environment["DATABASE_URL"]
         database = psycopg2.connect(url)
         database.autocommit = True
@@ -153,7 +116,7 @@ def main() -> None:
             platform.profile_ingest(running, options.profile)
         rounds: list[dict[str, float]] = []
         with (
-            light_fleet(running, prepared["fleet"]),
+            listening(running, prepared["fleet"]),
             noops.workers(running) as plain,
             bare_sql.tables(url) as sql,
             sample.session(url=running.url, api_key=prepared["client"]) as api,

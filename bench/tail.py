@@ -27,7 +27,7 @@ from typing import Any
 import psycopg2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bench import measures, platform, timed_nodes
+from bench import light_fleet, measures, platform, timed_nodes
 from portal.demo import sample, stack
 from workers.protocol import signatures
 
@@ -35,50 +35,11 @@ NODES = 12
 SLOW, KILLED, STOPPED = 0, 1, 2
 SLOWNESS = 10.0
 PICTURE_SECONDS = 2.0
-SIDE = 48
 #: When the faults happen, seconds after the first assignment: another moment each round, as
 #: a lease's age at its node's death is what the time to re-send depends on.
 FAULTS_AT = (6.0, 11.0, 16.0)
 JOB_SECONDS_MAX = 400
 
-_PREPARE = """
-import io
-from dataclasses import asdict
-from datetime import UTC, datetime
-from PIL import Image as Pillow
-from portal.demo import cast
-from portal.models import User
-from tasks import blobs, identity, nodes
-from tasks.models import CatalogModel, Credibility, Dataset, Image
-now = datetime.now(UTC)
-client = cast.prepare(nodes=1, now=now)["client"]
-built_in = CatalogModel.objects.get(slug="ssd-mobilenet-v2")
-# As slow a model as chunks of one picture want.
-model = CatalogModel.objects.create(
-    kind="detect", slug="light", name="Light", version="1", blob=built_in.blob,
-    labels=built_in.labels, licence="-", source="bench", image_ms=10_000,
-    tensor_contract=built_in.tensor_contract)
-dataset = Dataset.objects.create(owner_id=client.user_id, name="light")
-pictures = []
-for number in range({chunks}):
-    file = io.BytesIO()
-    Pillow.new("RGB", ({side}, {side}), (number % 256, number // 256, 7)).save(file, "PNG")
-    blob = blobs.put(file.getvalue(), media_type="image/png")
-    pictures.append(
-        Image(dataset=dataset, blob=blob, name=f"{{number}}.png", width={side}, height={side}))
-Image.objects.bulk_create(pictures)
-fleet = []
-for number, public in enumerate({keys}):
-    owner, _ = User.objects.get_or_create(email=f"bench-{{number}}@nodefolk.example")
-    enrolled = nodes.enroll(
-        token=nodes.issue_token(owner_id=owner.pk, now=now).token,
-        name=f"timed {{number}}", public_key=public, hardware={{}}, now=now)
-    Credibility.objects.create(
-        node=enrolled.node, model=model, checks_tenths=20_000, quota=100_000, state="trusted")
-    fleet.append({{"id": enrolled.node.pk, "login": asdict(enrolled.broker)}})
-print(json.dumps({{"client": client.api_key, "fleet": fleet, "model": model.pk,
-    "dataset": dataset.pk, "platform_key": identity.platform_public_key()}}))
-"""
 #: Each chunk's first assignment and result, seconds.
 _CHUNKS = """
 SELECT extract(epoch FROM min(r.assigned_at))::float8, extract(epoch FROM c.decided_at)::float8
@@ -128,13 +89,10 @@ def main() -> None:
     variables = {"NODEFOLK_SMOKE_CHUNKS_MIN": "1000000", "NODEFOLK_LEASE_SECONDS": ""}
     keys = [Ed25519PrivateKey.generate() for _ in range(NODES)]
     with platform.running(variables=variables) as running:
-        prepared = platform.python(
+        prepared = light_fleet.prepare(
             running,
-            _PREPARE.format(
-                chunks=options.chunks,
-                side=SIDE,
-                keys=[signatures.public_text(key) for key in keys],
-            ),
+            chunks=options.chunks,
+            publics=[signatures.public_text(key) for key in keys],
         )
         plans = [_plan(place, prepared, key) for place, key in enumerate(keys)]
         rounds = []
@@ -229,8 +187,8 @@ def _plan(place: int, prepared: dict[str, Any], key: Ed25519PrivateKey) -> timed
         key=base64.b64encode(key.private_bytes_raw()).decode(),
         platform_key=prepared["platform_key"],
         picture_seconds=PICTURE_SECONDS * (SLOWNESS if place == SLOW else 1),
-        width=SIDE,
-        height=SIDE,
+        width=light_fleet.SIDE,
+        height=light_fleet.SIDE,
     )
 
 
