@@ -17,7 +17,7 @@ from django.db.models.functions import Coalesce
 
 from tasks import fleet, matching
 from tasks.models import Ack, Apart, Chunk, Credibility, Job, Node, Replica
-from tasks.models.jobs import ENDED_WITHOUT_ANSWER
+from tasks.models.replicas import ENDED_WITHOUT_ANSWER
 from tasks.reasons import ReplicaReason
 from tasks.verification import acceptance
 

@@ -13,7 +13,7 @@ from django.db.models import F
 
 from tasks import answers, dispatch, intake, leases, quotas
 from tasks.models import CatalogModel, Chunk, Item, Job, Node, Replica
-from tasks.models.jobs import ENDED_WITHOUT_ANSWER
+from tasks.models.replicas import ENDED_WITHOUT_ANSWER
 from tasks.reasons import ReplicaReason
 from tasks.verification import smoke
 from workers.protocol import messages

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tasks.models.artifacts import Blob, CatalogModel, Dataset, Image
 from tasks.models.evidence import SignedReport
-from tasks.models.jobs import Ack, Chunk, Item, Job, JobEvent, Replica
+from tasks.models.jobs import Chunk, Item, Job, JobEvent
 from tasks.models.nodes import EnrollmentToken, Node, PlatformKeyChange
+from tasks.models.replicas import Ack, Replica
 from tasks.models.trust import Apart, Appeal, Credibility, GoldItem, Strike
 
 __all__ = [

@@ -8,8 +8,9 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from tasks.models.artifacts import Blob, CatalogModel
-from tasks.models.jobs import Chunk, Item, Replica
+from tasks.models.jobs import Chunk, Item
 from tasks.models.nodes import Node
+from tasks.models.replicas import Replica
 
 
 class Credibility(models.Model):
