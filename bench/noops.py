@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import mmap
 import os
+import secrets
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 from celery import Celery
 
 from portal.demo import stack
 
+#: Its virtual host and user.
+NAME = "noops"
 TASKS = 2000
 WORKERS = 2
 SECONDS_MAX = 60
@@ -74,7 +79,7 @@ class Plain:
 @contextmanager
 def workers(running: stack.Stack) -> Iterator[Plain]:
     """Start the workers on the platform's RabbitMQ, and stop them at the end."""
-    url = running.environment["BROKER_URL"]
+    url = _own_broker(running)
     counters, processes = [], []
     for number in range(WORKERS):
         path = running.data_dir / f"noops-{number}"
@@ -106,3 +111,19 @@ def workers(running: stack.Stack) -> Iterator[Plain]:
             process.terminate()
         for process in processes:
             process.wait(timeout=20)
+
+
+def _own_broker(running: stack.Stack) -> str:
+    """Make a virtual host with a user of its own: the platform's may declare nothing."""
+    address = urlsplit(running.environment["BROKER_URL"]).netloc.rpartition("@")[2]
+    management = httpx.URL(running.environment["BROKER_MANAGEMENT_URL"])
+    password = secrets.token_hex(12)
+    with httpx.Client(
+        base_url=management.copy_with(username=None, password=None),
+        auth=(management.username, management.password),
+    ) as api:
+        api.put(f"/api/vhosts/{NAME}").raise_for_status()
+        api.put(f"/api/users/{NAME}", json={"password": password, "tags": ""}).raise_for_status()
+        rights = {"configure": ".*", "write": ".*", "read": ".*"}
+        api.put(f"/api/permissions/{NAME}/{NAME}", json=rights).raise_for_status()
+    return f"amqp://{NAME}:{password}@{address}/{NAME}"
