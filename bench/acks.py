@@ -1,180 +1,169 @@
 """How soon do all nodes acknowledge a job? Real portal, broker, ingest and database.
 
-Light nodes, each with its own connection, login and key, answer at once; the time of each
-ack is the platform's own: from publishing the announcement to the ack's arrival at ingest,
-read from the rows. The first rounds warm everything up and are not counted.
+Light nodes, each with its own connection, login and key, answer at once (`bench.crowd`). The
+time of an ack is the platform's own, from the rows: from publishing the announcement to the
+ack's arrival at ingest. A round's figure is the 95th percentile over its nodes, a size's is
+the median over its rounds; the first rounds warm everything up and are not counted.
+
+    bin/bench acks [--sizes 7 100 1000] [--rounds 12]
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
-import json
 import statistics
-import sys
-import threading
-from datetime import UTC, datetime
+import time
+from dataclasses import dataclass
 from typing import Any
 
+import psycopg2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from kombu import Connection, Consumer, Exchange, Producer, Queue
 
-from bench import platform
+from bench import crowd, measures, platform, processors
 from portal.demo import sample, stack
-from workers.protocol import messages, routes, signatures
+from workers.protocol import signatures
 
-SIZES = (7,)
+SIZES = (7, 100, 1000)
 ROUNDS = 12
 WARM_UP_ROUNDS = 2
-INGRESS = Exchange("ingress", type="topic", no_declare=True)
+ROUND_SECONDS_MAX = 30
+#: Between two jobs, so that one's withdrawals do not meet the other's acks, seconds.
+PAUSE_SECONDS = 0.3
 PHOTO = stack.BASE_DIR / "portal" / "photos" / "camera.png"
 
+# Rows and queues in bulk, from the services' own parts: enrolling one by one takes a sixth of
+# a second each. Left out is the broker's own row of a node, which holds limits and no login.
 _PREPARE = """
-import base64, sys
 from dataclasses import asdict
 from datetime import UTC, datetime
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from urllib.parse import urlsplit
+import amqp
+from django.conf import settings
+from kombu.utils.url import parse_url
 from portal.demo import cast
 from portal.models import User
-from tasks import nodes
-from workers.protocol import signatures
+from tasks import broker, identity, passwords, queues
+from tasks.models import Node
 now = datetime.now(UTC)
 client = cast.prepare(nodes=1, now=now)["client"]
-fleet = []
-for number in range({count}):
-    owner, _ = User.objects.get_or_create(email=f"bench-{{number}}@nodefolk.example")
-    key = Ed25519PrivateKey.generate()
-    enrollment = nodes.enroll(
-        token=nodes.issue_token(owner_id=owner.pk, now=now).token,
-        name=f"light {{number}}",
-        public_key=signatures.public_text(key),
-        hardware={{}},
-        now=now,
-    )
-    fleet.append({{
-        "id": enrollment.node.pk,
-        "key": base64.b64encode(key.private_bytes_raw()).decode(),
-        "login": asdict(enrollment.broker),
-    }})
-print(json.dumps({{"client": client.api_key, "fleet": fleet}}))
-"""
-
-_LATENCIES = """
-from tasks.models import Ack
-acks = Ack.objects.filter(job_id={job_id!r}).order_by("latency_ms")
-print(json.dumps(list(acks.values_list("latency_ms", flat=True))))
+publics = {keys}
+owners = User.objects.bulk_create(
+    [User(email=f"bench-{{n}}@nodefolk.example", is_operator=True) for n in range(len(publics))])
+secrets = [passwords.make() for _ in publics]
+nodes = Node.objects.bulk_create(
+    [Node(owner=owner, name=f"light {{owner.pk}}", public_key=public, last_seen_at=now,
+          broker_password_hash=passwords.hashed(secret))
+     for owner, public, secret in zip(owners, publics, secrets)])
+admin = urlsplit(settings.BROKER_MANAGEMENT_URL)
+address = parse_url(settings.BROKER_URL)
+with amqp.Connection(f"{{address['hostname']}}:{{address['port']}}", userid=admin.username,
+                     password=admin.password, virtual_host=broker.vhost()) as connection:
+    channel = connection.channel()
+    for node in nodes:
+        keys = [queues.announcement_pattern(kind) for kind in queues.NODE_KINDS]
+        broker._declare_by_channel(channel, queues.node_queue(node.pk), keys=keys)
+fleet = [{{"id": node.pk, "login": asdict(broker.node_login(node_id=node.pk, password=secret))}}
+         for node, secret in zip(nodes, secrets)]
+print(json.dumps({{"client": client.api_key, "fleet": fleet,
+    "platform_key": identity.platform_public_key()}}))
 """
 
 
-class LightNode(threading.Thread):
-    """Acknowledges every announcement and does nothing else."""
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """All nodes' acks of one job."""
 
-    def __init__(self, described: dict[str, Any], *, stop: threading.Event) -> None:
-        super().__init__(daemon=True)
-        self._id = described["id"]
-        self._login = described["login"]
-        self._key = Ed25519PrivateKey.from_private_bytes(base64.b64decode(described["key"]))
-        self._stop_all = stop
-        self.is_ready = threading.Event()
-
-    def run(self) -> None:
-        login = self._login
-        address = login["url"].removeprefix("amqp://").partition("/")[0]
-        url = f"amqp://{login['username']}:{login['password']}@{address}/{login['vhost']}"
-        inbox = Queue(login["queue"], no_declare=True)
-        with Connection(url) as connection, connection.channel() as channel:
-            self._channel = channel
-            self._publish("heartbeat", self._heartbeat())
-            with Consumer(channel, [inbox], on_message=self._take, auto_declare=False, no_ack=True):
-                self.is_ready.set()
-                while not self._stop_all.is_set():
-                    try:
-                        connection.drain_events(timeout=0.5)
-                    except TimeoutError:
-                        continue
-
-    def _take(self, message: Any) -> None:
-        arguments, _, _ = json.loads(message.body)
-        text = arguments[0]
-        if '"kind":"announcement"' not in text:
-            return
-        announced = messages.Announcement.model_validate_json(text)
-        self._publish(
-            "ack",
-            messages.AckMessage(
-                sent_at=datetime.now(UTC),
-                node=self._id,
-                job=announced.job,
-                slots=1,
-                cached_models=[],
-            ),
-        )
-
-    def _heartbeat(self) -> messages.Heartbeat:
-        return messages.Heartbeat(
-            sent_at=datetime.now(UTC), node=self._id, running=[], slots=1, cached_models=[]
-        )
-
-    def _publish(self, kind: str, message: messages.Message) -> None:
-        body = message.model_dump_json().encode()
-        Producer(self._channel, auto_declare=False).publish(
-            body,
-            exchange=INGRESS,
-            routing_key=routes.ingress_key(kind, self._id),
-            content_type="application/json",
-            content_encoding="utf-8",
-            user_id=routes.broker_username(self._id),
-            headers={signatures.HEADER: signatures.sign(body, key=self._key)},
-            declare=[],
-        )
+    #: Milliseconds, least first.
+    latencies_ms: list[int]
+    #: From the submission's answer until all acks stood in the database.
+    stored_ms: float
+    #: Processor time of the simulated nodes, which share these cores, and of ingest.
+    crowd_ms: float
+    ingest_ms: float
 
 
-def measure(running: stack.Stack, *, count: int) -> list[list[int]]:
-    """Return the latencies of each counted round, milliseconds."""
-    prepared = platform.python(running, _PREPARE.format(count=count))
-    stop = threading.Event()
-    fleet = [LightNode(described, stop=stop) for described in prepared["fleet"]]
-    for node in fleet:
-        node.start()
-    for node in fleet:
-        node.is_ready.wait(timeout=30)
-    rounds = []
-    with sample.session(url=running.url, api_key=prepared["client"]) as api:
+def measure(running: stack.Stack, *, count: int, rounds: int) -> list[Round]:
+    """Return the counted rounds of a fleet of `count`."""
+    keys = [Ed25519PrivateKey.generate() for _ in range(count)]
+    started = time.monotonic()
+    publics = [signatures.public_text(key) for key in keys]
+    prepared = platform.python(running, _PREPARE.format(keys=publics))
+    platform.say(f"{count} nodes enrolled in {time.monotonic() - started:.1f} s")
+    fleet = [
+        {**each, "key": base64.b64encode(key.private_bytes_raw()).decode()}
+        for each, key in zip(prepared["fleet"], keys, strict=True)
+    ]
+    database = psycopg2.connect(running.environment["DATABASE_URL"])
+    database.autocommit = True
+    found = []
+    with (
+        crowd.listening(fleet, platform_key=prepared["platform_key"]) as pid,
+        sample.session(url=running.url, api_key=prepared["client"]) as api,
+    ):
         dataset = sample.upload(api, name="one", photos=[PHOTO])
-        for number in range(WARM_UP_ROUNDS + ROUNDS):
-            latencies = _round(running, api, dataset=dataset, count=count)
+        for number in range(WARM_UP_ROUNDS + rounds):
+            pids = (pid, running.processes["ingest"].popen.pid)
+            one = _round(api, database, dataset=dataset, count=count, pids=pids)
             if number >= WARM_UP_ROUNDS:
-                rounds.append(latencies)
-            platform.say(f"{count} nodes, round {number}: slowest {max(latencies)} ms")
-    stop.set()
-    return rounds
+                found.append(one)
+            platform.say(
+                f"{count} nodes, round {number}: p95 {p95(one)} ms, all in"
+                f" {one.latencies_ms[-1]} ms, stored in {one.stored_ms:.0f} ms;"
+                f" processor time of the nodes {one.crowd_ms:.0f} ms, ingest {one.ingest_ms:.0f} ms"
+            )
+    database.close()
+    return found
 
 
-def _round(running: stack.Stack, api: Any, *, dataset: str, count: int) -> list[int]:
+def p95(one: Round) -> float:
+    """Return the 95th percentile over the nodes of a round, milliseconds."""
+    return measures.percentile(one.latencies_ms, share=0.95)
+
+
+def _round(api: Any, database: Any, *, dataset: str, count: int, pids: tuple[int, int]) -> Round:
+    """Submit a job, wait for every ack, cancel it; `pids`: the nodes' process and ingest's."""
+    before = [sum(processors.seconds([pid])) for pid in pids]
     job_id = sample.submit(api, dataset=dataset)["id"]
-    stack.wait_until(
-        lambda: api.get(f"jobs/{job_id}/").json()["acks"]["count"] == count,
-        seconds=30,
-        what=f"{count} acks",
-    )
+    started = time.monotonic()
+    latencies: list[int] = []
+    while len(latencies) < count:
+        if time.monotonic() - started > ROUND_SECONDS_MAX:
+            raise SystemExit(f"{len(latencies)} of {count} nodes acknowledged.")
+        time.sleep(0.02)
+        with database.cursor() as cursor:
+            cursor.execute("SELECT latency_ms FROM tasks_ack WHERE job_id = %s", [job_id])
+            latencies = sorted(latency for (latency,) in cursor.fetchall())
+    stored_ms = 1000 * (time.monotonic() - started)
+    spent = [sum(processors.seconds([pid])) for pid in pids]
     api.post(f"jobs/{job_id}/cancel/").raise_for_status()
-    latencies: list[int] = platform.python(running, _LATENCIES.format(job_id=job_id))
-    return latencies
+    time.sleep(PAUSE_SECONDS)
+    return Round(
+        latencies_ms=latencies,
+        stored_ms=stored_ms,
+        crowd_ms=1000 * (spent[0] - before[0]),
+        ingest_ms=1000 * (spent[1] - before[1]),
+    )
 
 
 def main() -> None:
-    """Measure each fleet size named on the command line, by default 7."""
+    """Measure each fleet size on a platform of its own."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--profile", help="write ingest's cProfile to this file")
+    options = parser.parse_args()
     figures, noise = {}, {}
-    for count in [int(text) for text in sys.argv[1:]] or SIZES:
+    for count in options.sizes:
         with platform.running() as running:
-            rounds = measure(running, count=count)
-        every = sorted(latency for latencies in rounds for latency in latencies)
-        figures[f"p95_ms_{count}"] = every[int(len(every) * 0.95) - 1]
-        slowest = [max(latencies) for latencies in rounds]
-        noise[f"slowest_ms_{count}"] = {
-            "min": min(slowest),
-            "median": statistics.median(slowest),
-            "max": max(slowest),
-        }
+            if options.profile:
+                platform.profile_ingest(running, options.profile)
+            found = measure(running, count=count, rounds=options.rounds)
+        figures[f"p95_ms_{count}"] = statistics.median(p95(one) for one in found)
+        noise[f"p95_ms_{count}"] = measures.spread([p95(one) for one in found], digits=0)
+        for name in ("stored_ms", "crowd_ms", "ingest_ms"):
+            values = [getattr(one, name) for one in found]
+            noise[f"{name}_{count}"] = measures.spread(values, digits=0)
     platform.result("acks", figures=figures, noise=noise)
 
 

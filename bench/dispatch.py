@@ -150,9 +150,7 @@ def main() -> None:
         database = psycopg2.connect(url)
         database.autocommit = True
         if options.profile:
-            running.stop("ingest")
-            profiler = [sys.executable, "-m", "cProfile", "-o", options.profile]
-            running.start("ingest", [*profiler, "manage.py", "ingest"])
+            platform.profile_ingest(running, options.profile)
         rounds: list[dict[str, float]] = []
         with (
             light_fleet(running, prepared["fleet"]),

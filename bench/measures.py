@@ -34,3 +34,28 @@ def spread(values: Sequence[float], *, digits: int = 3) -> dict[str, float]:
         "max": round(max(values), digits),
         "rounds": len(values),
     }
+
+
+def ideal_seconds(
+    *, chunks: int, chunk_seconds: float, slowness: Sequence[float], lost_at: Sequence[float | None]
+) -> float:
+    """Return how long nodes would take that always knew what to do next.
+
+    Node i takes `slowness[i]` times as long as `chunk_seconds` for a chunk and is gone after
+    `lost_at[i]` seconds (None: never). Work may be cut as finely as one likes: no schedule
+    is faster.
+
+    Raises:
+        ValueError: all nodes are lost before the end.
+    """
+    rates = [1 / (chunk_seconds * factor) for factor in slowness]
+    done, at = 0.0, 0.0
+    for end in [*sorted(time for time in lost_at if time is not None), math.inf]:
+        rate = sum(
+            each for each, lost in zip(rates, lost_at, strict=True) if lost is None or lost >= end
+        )
+        if rate > 0 and done + rate * (end - at) >= chunks:
+            return at + (chunks - done) / rate
+        done += rate * (end - at) if rate > 0 else 0.0
+        at = end
+    raise ValueError("nobody is left to finish the work")

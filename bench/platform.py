@@ -79,6 +79,13 @@ def server_pids(running_stack: stack.Stack) -> dict[str, list[int]]:
     return {path.name: [int(path.read_text().split()[0])] for path in sorted(folder.iterdir())}
 
 
+def profile_ingest(running_stack: stack.Stack, output: str) -> None:
+    """Start ingest anew under cProfile; the figures of such a run are no figures."""
+    running_stack.stop("ingest")
+    profiler = [sys.executable, "-m", "cProfile", "-o", output]
+    running_stack.start("ingest", [*profiler, "manage.py", "ingest"])
+
+
 def say(line: str) -> None:
     """Print progress, away from the result."""
     print(line, file=sys.stderr, flush=True)

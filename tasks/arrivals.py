@@ -74,13 +74,19 @@ class _Proven:
 
 
 def take(
-    arrivals: Sequence[Arrival], *, now: datetime, meter: floods.Meter | None = None
+    arrivals: Sequence[Arrival],
+    *,
+    now: datetime,
+    meter: floods.Meter | None = None,
+    more_follow: bool = False,
 ) -> Outcome:
     """Take a batch: facts first, then decisions, then new assignments.
 
     Everything is harmless when repeated, so a batch that dies halfway is simply delivered
     again; what it had not decided is decided by the sweeps. `meter` counts what each node
-    sends, over many batches; without one nobody sends too much.
+    sends, over many batches; without one nobody sends too much. `more_follow`: the next
+    batch is there already; after nothing but acks it is left to that one to give out work,
+    so that a large fleet's acks are not late for it.
     """
     dropped: Counter[str] = Counter()
     admitted = _within_share(arrivals, meter, dropped, now=now) if meter else arrivals
@@ -93,6 +99,8 @@ def take(
             [each.message for each in proven if isinstance(each.message, messages.AckMessage)],
             now=now,
         )
+    if more_follow and all(isinstance(each.message, messages.AckMessage) for each in proven):
+        return _outcome(len(proven), dropped, [])
     signed = _signed_reports(proven)
     for start in range(0, len(signed), REPORTS_MAX):
         with transaction.atomic():

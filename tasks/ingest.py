@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from threading import Event
-from typing import Any
+from typing import Any, Protocol
 
 from kombu import Connection
 
@@ -30,7 +30,11 @@ FLUSH_SECONDS = 0.002
 IDLE_SECONDS = 0.5
 RECONNECT_SECONDS_MAX = 10
 
-Handler = Callable[[Sequence[Arrival]], object]
+
+class Handler(Protocol):
+    """Takes a batch; `more_follow` when the next one is there already."""
+
+    def __call__(self, batch: Sequence[Arrival], *, more_follow: bool) -> object: ...
 
 
 class Ingest:
@@ -81,21 +85,21 @@ class Ingest:
         self._batch.append(message)
 
     def _read(self, connection: Connection) -> None:
-        """Read one message, or flush when none is there or the batch is full."""
+        """Read one message; flush when none is there, or when a full batch has a follower."""
         try:
             connection.drain_events(timeout=FLUSH_SECONDS if self._batch else IDLE_SECONDS)
         except TimeoutError:
-            self._flush()
+            self._flush(more_follow=False)
             connection.heartbeat_check()
-        if len(self._batch) >= BATCH_MAX:
-            self._flush()
+        if len(self._batch) > BATCH_MAX:
+            self._flush(more_follow=True)
 
-    def _flush(self) -> None:
-        if not self._batch:
+    def _flush(self, *, more_follow: bool) -> None:
+        batch, self._batch = self._batch[:BATCH_MAX], self._batch[BATCH_MAX:]
+        if not batch:
             return
-        batch, self._batch = self._batch, []
         started = time.perf_counter()
-        self._handle([_arrival(message) for message in batch])
+        self._handle([_arrival(message) for message in batch], more_follow=more_follow)
         batch[-1].channel.basic_ack(_tag(batch[-1]), multiple=True)
         logger.debug("batch of %d in %.3f s", len(batch), time.perf_counter() - started)
 

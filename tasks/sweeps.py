@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 
-from tasks import admission, appeals, dispatch, leases, referee, scheduling, waiting
+from tasks import admission, appeals, dispatch, hedging, leases, referee, scheduling, waiting
 from tasks.models import Ack, Chunk, Job, Replica
 from tasks.verification import finality, strikes, verdicts
 
@@ -39,6 +39,8 @@ class Swept:
     announced: int
     resent: int
     assigned: int
+    #: Late chunks that get a second node.
+    hedged: int
     #: Nodes whose rows the broker was not told of.
     enforced: int
     #: Strikes carried out, chunks decided again, settled, or still waiting for the referee.
@@ -57,6 +59,7 @@ def sweep(*, now: datetime) -> Swept:
         decided=_decide_complete(now=now),
         announced=_announce_again(now=now),
         resent=_send_again(now=now),
+        hedged=hedging.hedge(now=now),
         assigned=len(scheduling.assign_ready(now=now)),
         enforced=admission.enforce_behind(now=now),
         struck=strikes.enforce(now=now),

@@ -40,3 +40,29 @@ def test_ratios_are_taken_round_by_round():
 
 def test_the_spread_names_how_many_values_it_is_of():
     assert measures.spread([3, 1.00049, 2]) == {"min": 1.0, "median": 2, "max": 3, "rounds": 3}
+
+
+def ideal(chunks: int, slowness: list[float], lost_at: list[float | None]) -> float:
+    return measures.ideal_seconds(
+        chunks=chunks, chunk_seconds=2.0, slowness=slowness, lost_at=lost_at
+    )
+
+
+@pytest.mark.parametrize(
+    ("chunks", "slowness", "lost_at", "seconds"),
+    [
+        (10, [1], [None], 20),
+        (10, [1, 1], [None, None], 10),
+        (11, [1, 10], [None, None], 20),
+        (10, [1, 1], [None, 4], 16),  # 4 together in the first 4 seconds, 6 alone
+        (10, [1, 1, 1], [None, 4, 2], 14),  # 3 in 2 seconds, 2 more by the fourth, 5 alone
+        (4, [1, 1], [4, 6], 4),
+    ],
+)
+def test_the_ideal_is_what_all_do_together_while_they_are_there(chunks, slowness, lost_at, seconds):
+    assert ideal(chunks, slowness, lost_at) == pytest.approx(seconds)
+
+
+def test_without_anybody_there_is_no_ideal():
+    with pytest.raises(ValueError, match="nobody"):
+        ideal(5, [1, 1], [4, 4])

@@ -70,13 +70,13 @@ def test_the_price_follows_the_choices(sign_in, client_user):
     factories.make_model()
     visit = sign_in(client_user, screen=DESKTOP)
     visit.open("/jobs/new/")
-    assert visit.page.inner_text("#quote .total") == "0.044"
+    assert visit.page.inner_text("#quote .total") == "0.066"
 
     with visit.page.expect_response("**/jobs/quote/"):
         visit.page.check("[name=target_error][value='1e-4']")
 
-    expect(visit.page.locator("#quote .total")).to_have_text("0.066")
-    assert visit.page.input_value("[name=max_price]") == "660000"
+    expect(visit.page.locator("#quote .total")).to_have_text("0.088")
+    assert visit.page.input_value("[name=max_price]") == "880000"
     assert visit.complaints == []
 
 
@@ -90,7 +90,7 @@ def test_pictures_dropped_on_the_new_job_become_its_data_set(sign_in, client_use
 
     visit.page.set_input_files("input[type=file]", [good, bad])
 
-    expect(visit.page.locator("#quote .total")).to_have_text("0.011")
+    expect(visit.page.locator("#quote .total")).to_have_text("0.0165")
     assert visit.page.inner_text("[data-upload-summary]") == (
         "2 of 2 files sent · 1 picture added · 1 refused"
     )

@@ -77,7 +77,7 @@ request = jobs.JobRequest(
     kind="detect",
     dataset_id=dataset.pk,
     model_id=CatalogModel.objects.get(is_offered=True, kind="detect").pk,
-    target_error="1e-3",
+    target_error="1e-2",
 )
 jobs.submit(owner_id=client.pk, request=request, now=now)
 """

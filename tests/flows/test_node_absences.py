@@ -69,7 +69,7 @@ def test_after_a_sleep_the_node_asks_what_is_still_wanted_and_goes_on(platform, 
         assert node.command("limits", "set", "bandwidth_kib=32").returncode == 0
         node.start()
         dataset = sample.upload(api, name="noise", photos=[photo])
-        job_id = sample.submit(api, dataset=dataset)["id"]
+        job_id = sample.submit(api, dataset=dataset, target_error="1e-2")["id"]
         node.wait(lambda state: state["assignments"], "to begin", seconds=30)
         node.freeze()
         try:

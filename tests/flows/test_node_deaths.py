@@ -40,7 +40,7 @@ def test_a_dead_nodes_work_goes_to_another(platform, submit, finish, dying):
     outcome = finish(job_id)
 
     assert outcome.job["state"] == "finished"
-    assert outcome.job["progress"] == {"items": 1, "provisional": 0, "final": 1, "failed": 0}
+    assert outcome.job["progress"] == {"items": 1, "provisional": 1, "final": 0, "failed": 0}
     assert "lease_lost" in platform.events(job_id)
     platform.assert_sound()
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tasks import acks, jobs
-from tasks.models import Ack, Job
+from tasks.models import Ack, Job, Node
 from tests import factories
 from tests.tasks import work
 from workers.protocol import messages
@@ -24,6 +27,16 @@ def job(client_user, now) -> Job:
 @pytest.fixture
 def node(operator):
     return factories.make_node(operator, reason="model_downloading", slots=1)
+
+
+@pytest.fixture
+def two_jobs(client_user) -> list[str]:
+    return sorted(factories.make_job(client_user).pk for _ in range(2))
+
+
+@pytest.fixture
+def three_nodes() -> list[Node]:
+    return sorted(factories.make_fleet(3), key=lambda node: node.pk)
 
 
 def ack_of(node, job_id, **changes) -> messages.AckMessage:
@@ -103,3 +116,61 @@ def test_an_ack_before_its_announcement_by_our_clock_took_no_time(job, node, now
     accept(ack_of(node, job.pk), now=now - timedelta(seconds=1))
 
     assert Ack.objects.get().latency_ms == 0
+
+
+spoken = st.lists(
+    st.fixed_dictionaries(
+        {
+            "node": st.integers(0, 2),
+            "job": st.integers(0, 1),
+            "slots": st.integers(0, 32),
+            "cached": st.integers(0, 2),
+        }
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def taken(write, nodes, job_ids, batches) -> tuple[list[list[str]], dict]:
+    """Let `write` take batch after batch; return the jobs named and all rows; undo it."""
+    latencies = {job_id: 7 + place for place, job_id in enumerate(job_ids)}
+    with transaction.atomic():
+        gained = []
+        for drawn in batches:
+            sent = [
+                ack_of(
+                    nodes[each["node"]],
+                    job_ids[each["job"]],
+                    slots=each["slots"],
+                    cached_models=["a" * 64] * each["cached"],
+                )
+                for each in drawn
+            ]
+            gained.append(write(sent, latencies_ms=latencies, now=work.NOW))
+        rows = work.everything()
+        rows["tasks.Ack"] = sorted(row[1:] for row in rows["tasks.Ack"])  # all but the number
+        transaction.set_rollback(True)
+    return gained, rows
+
+
+@given(batches=st.lists(spoken, min_size=1, max_size=3))
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_batch_at_once_is_the_batch_row_by_row(two_jobs, three_nodes, batches):
+    at_once = taken(acks.write, three_nodes, two_jobs, batches)
+
+    assert at_once == taken(acks.write_plainly, three_nodes, two_jobs, batches)
+
+
+def test_many_acks_cost_as_many_queries_as_one(job, three_nodes, now):
+    def queries(*sent) -> int:
+        with CaptureQueriesContext(connection) as context:
+            accept(*(ack_of(node, job.pk) for node in sent), now=now)
+        return len(context)
+
+    one, two = queries(three_nodes[0]), queries(*three_nodes[1:])
+
+    if connection.vendor == "postgresql":
+        assert one == two

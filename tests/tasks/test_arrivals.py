@@ -483,3 +483,32 @@ def test_a_flooding_node_is_suspended_and_the_other_is_heard(db):
     other.node.refresh_from_db()
     assert (flooding.node.state, flooding.node.state_reason) == ("suspended", "flooding")
     assert (other.node.state, other.node.slots) == ("active", 7)
+
+
+def test_acks_with_more_behind_them_leave_giving_out_work_to_the_last(client_user, senders, now):
+    waiting = factories.make_job(client_user)
+    Job.objects.update(announced_at=now)
+    first, last = [
+        sender.arrival(
+            "ack",
+            messages.AckMessage(
+                sent_at=now, node=sender.node.pk, job=waiting.pk, slots=1, cached_models=[]
+            ),
+        )
+        for sender in senders
+    ]
+
+    early = arrivals.take([first], now=LATER, more_follow=True)
+
+    assert (early.taken, early.assigned, Ack.objects.count()) == (1, 0, 1)
+    late = arrivals.take([last], now=LATER)
+    assert (late.taken, late.assigned, Ack.objects.count()) == (1, 2, 2)
+
+
+def test_heartbeats_and_reports_are_decided_whatever_follows(sender, replica, report):
+    batch = [sender.arrival("report", report), sender.arrival("heartbeat", heartbeat_of(sender))]
+
+    outcome = arrivals.take(batch, now=LATER, more_follow=True)
+
+    replica.refresh_from_db()
+    assert (outcome.taken, replica.state) == (2, "reported")

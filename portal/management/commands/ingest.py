@@ -84,6 +84,6 @@ def _place(option: str) -> int:
     return next(at for at, word in enumerate(sys.orig_argv) if word.startswith(option))
 
 
-def _take(batch: Sequence[arrivals.Arrival], *, meter: floods.Meter) -> None:
+def _take(batch: Sequence[arrivals.Arrival], *, meter: floods.Meter, more_follow: bool) -> None:
     close_old_connections()
-    arrivals.take(batch, now=datetime.now(UTC), meter=meter)
+    arrivals.take(batch, now=datetime.now(UTC), meter=meter, more_follow=more_follow)

@@ -38,6 +38,8 @@ def test_the_quote_follows_the_choices(as_client, choices):
     assured = as_client.post("/jobs/quote/", {**choices, "target_error": "1e-4"})
 
     assert standard.status_code == 200
+    # Nobody is online, so nobody is known and all of it will likely be spent.
+    assert b"Likely back" in standard.content
     assert b"0.066" in standard.content
     assert b"0.088" in assured.content
     assert b"<html" not in standard.content
