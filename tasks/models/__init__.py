@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks.models.artifacts import Blob, CatalogModel, Dataset, Image
 from tasks.models.evidence import SignedReport
-from tasks.models.jobs import Ack, Chunk, Item, Job, JobEvent, Replica
+from tasks.models.jobs import Ack, Chunk, Item, Job, JobArchive, JobEvent, Replica
 from tasks.models.nodes import EnrollmentToken, Node, PlatformKeyChange
 from tasks.models.trust import Apart, Appeal, Credibility, GoldItem, Strike
 
@@ -22,6 +22,7 @@ __all__ = [
     "Image",
     "Item",
     "Job",
+    "JobArchive",
     "JobEvent",
     "Node",
     "PlatformKeyChange",
