@@ -8,28 +8,23 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import transaction
 from django.db.models import F
 from kombu import Exchange
 
-from tasks import admission, blobs, broker, catalog, events, fleet, identity, queues
+from tasks import admission, assignments, broker, events, fleet, identity, queues
 from tasks.celery import app
-from tasks.models import Item, Job, Node, Replica
+from tasks.models import Job, Node, Replica
 from tasks.reasons import EventCode
-from tasks.verification import agreement
 from workers.protocol import limits, messages, routes, signatures
 from workers.protocol.allowance import Allowance
 
 logger = logging.getLogger(__name__)
 
-#: Signed URLs outlive the lease a little, so that a slow download is not cut off.
-URL_LIFE = timedelta(minutes=10)
-#: An assignment not begun by then is void; the lease has run out long before.
-ASSIGNMENT_LIFE = timedelta(minutes=5)
 #: How long the broker may take to accept a message, then to confirm it.
 PUBLISH_TIMEOUT_SECONDS = 5
 RETRY_POLICY = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.3}
@@ -68,25 +63,18 @@ def send_assignments(*, replica_ids: Sequence[int]) -> None:
 
     Several of one node go in one message, as far as it holds them.
     """
-    replicas = (
-        Replica.objects.filter(pk__in=replica_ids, state=Replica.State.LEASED)
-        .select_related("job__model__blob", "chunk", "gold__blob")
-        .prefetch_related("chunk__items__image__blob")
-        .order_by("pk")
-    )
     now = datetime.now(UTC)
+    leased = Replica.objects.filter(pk__in=replica_ids, state=Replica.State.LEASED)
     by_node: dict[str, list[messages.Assignment]] = defaultdict(list)
-    for replica in replicas:
-        by_node[replica.node_id].append(assignment(replica, now=now))
-    for node_id, assignments in by_node.items():
+    for each in assignments.build(leased, now=now):
+        by_node[each.node].append(each)
+    for node_id, several in by_node.items():
         key = routes.node_queue_name(node_id)
-        for text in _texts(assignments, node_id=node_id, now=now):
+        for text in _texts(several, node_id=node_id, now=now):
             _publish_text(queues.ASSIGN, key, routes.TASK_ASSIGN, text)
 
 
-def _texts(
-    assignments: Sequence[messages.Assignment], *, node_id: str, now: datetime
-) -> Iterator[str]:
+def _texts(several: Sequence[messages.Assignment], *, node_id: str, now: datetime) -> Iterator[str]:
     """Write assignments into as few messages as the limits allow, in order.
 
     One alone is sent as itself. They are written once and joined: that is the costly part.
@@ -95,7 +83,7 @@ def _texts(
     head = empty.model_dump_json().removesuffix("]}")
     waiting: list[str] = []
     size_bytes = 0
-    for each in assignments:
+    for each in several:
         text = each.model_dump_json()
         is_full = len(head) + size_bytes + len(text) + 3 > limits.MESSAGE_BYTES_MAX
         if waiting and (is_full or len(waiting) == limits.BATCH_MAX):
@@ -118,10 +106,8 @@ def send_withdrawals(*, replica_ids: Sequence[int]) -> None:
         "pk", "node_id"
     ):
         by_node[node_id].append(str(replica_id))
-    for node_id, assignments in by_node.items():
-        message = messages.Withdrawal(
-            sent_at=datetime.now(UTC), node=node_id, assignments=assignments
-        )
+    for node_id, named in by_node.items():
+        message = messages.Withdrawal(sent_at=datetime.now(UTC), node=node_id, assignments=named)
         key = routes.node_queue_name(node_id)
         _publish(queues.ASSIGN, key, routes.TASK_WITHDRAW, message)
 
@@ -176,39 +162,8 @@ def enforce_admission(*, node_id: str) -> None:
 
 
 def assignment(replica: Replica, *, now: datetime) -> messages.Assignment:
-    """Build the message that starts `replica`; the same row always gives the same work.
-
-    URLs name this node as their audience and one digest each. A gold picture stands among
-    the others like any of them.
-    """
-    expires_at = now + URL_LIFE
-    shown = [item.image.blob for item in _in_order(replica.chunk.items.all())]
-    if replica.gold is not None:
-        assert replica.gold_position is not None, "chosen together"
-        shown.insert(replica.gold_position, replica.gold.blob)
-    return messages.Assignment(
-        sent_at=now,
-        assignment=str(replica.pk),
-        node=replica.node_id,
-        job=replica.job_id,
-        nonce=replica.nonce,
-        model=catalog.reference(replica.job.model, audience=replica.node_id, expires_at=expires_at),
-        score_floor=agreement.score_floor(replica.job.score_threshold),
-        inputs=[
-            messages.Input(
-                position=position,
-                digest=blob.pk,
-                size_bytes=blob.size_bytes,
-                url=blobs.sign_url(digest=blob.pk, audience=replica.node_id, expires_at=expires_at),
-            )
-            for position, blob in enumerate(shown)
-        ],
-        expires_at=now + ASSIGNMENT_LIFE,
-    )
-
-
-def _in_order(items: Iterable[Item]) -> list[Item]:
-    return sorted(items, key=lambda item: item.position)
+    """Build the message that starts `replica`; see `assignments`."""
+    return assignments.build(Replica.objects.filter(pk=replica.pk), now=now)[0]
 
 
 def _connect() -> None:

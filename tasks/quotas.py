@@ -26,10 +26,14 @@ _DOUBLINGS_MAX: Final = 11
 FAILURES: Final = (ReplicaReason.LEASE_EXPIRED, ReplicaReason.NODE_ERROR)
 
 
+def factor(successes: int) -> int:
+    """Return how many times larger a quota is after so many accepted answers."""
+    return 2 ** min(successes, _DOUBLINGS_MAX)
+
+
 def raised(successes: int) -> Least:
     """Return what the column becomes after so many accepted answers, for an update."""
-    factor = 2 ** min(successes, _DOUBLINGS_MAX)
-    return Least(F("quota") * factor, Value(QUOTA_MAX))
+    return Least(F("quota") * factor(successes), Value(QUOTA_MAX))
 
 
 def lower(replica_ids: Collection[int]) -> None:

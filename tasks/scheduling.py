@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Q
 
-from tasks import candidates, dispatch, events, matching, waiting
+from tasks import candidates, dispatch, events, matching, new_replicas, waiting
 from tasks.models import Chunk, Job, Replica
 from tasks.reasons import EventCode
 from tasks.verification import gold
@@ -183,7 +183,7 @@ def _write(
         for node_id in grants[chunk_id]
     ]
     _show_gold(window, matched, grants, replicas)
-    return Replica.objects.bulk_create(replicas)
+    return new_replicas.insert(replicas)
 
 
 def _show_gold(

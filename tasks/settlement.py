@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
-from payments import ledger, rewards
+from payments import ledger, retired, rewards
 from tasks.models import Chunk, Job, Replica
 
 #: How long the reward of work cut short stays pending.
@@ -133,6 +133,21 @@ def void(*, replica_ids: Collection[int], now: datetime) -> list[int]:
     """Take back rewards that are not available yet; return the replicas for which it is too late."""
     outcomes = rewards.void(replica_ids=[str(pk) for pk in replica_ids], now=now)
     return [int(name) for name, outcome in outcomes.items() if outcome == "matured"]
+
+
+def has_waiting(*, replica_ids: Collection[int]) -> bool:
+    """Say whether money of these replicas is still on its way."""
+    return retired.has_waiting(replica_ids=[str(pk) for pk in replica_ids])
+
+
+def export_posted(*, replica_ids: Collection[int]) -> list[dict[str, Any]]:
+    """Return the posted rows that `remove_posted` would remove."""
+    return retired.export(replica_ids=[str(pk) for pk in replica_ids])
+
+
+def remove_posted(*, replica_ids: Collection[int]) -> int:
+    """Remove posted rewards and fees of archived replicas; return how many rows."""
+    return retired.remove(replica_ids=[str(pk) for pk in replica_ids])
 
 
 def close(*, job_id: str, now: datetime) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks.models.artifacts import Blob, CatalogModel, Dataset, Image
 from tasks.models.evidence import SignedReport
-from tasks.models.jobs import Chunk, Item, Job, JobEvent
+from tasks.models.jobs import Chunk, Item, Job, JobArchive, JobEvent
 from tasks.models.nodes import EnrollmentToken, Node, PlatformKeyChange
 from tasks.models.replicas import Ack, Replica
 from tasks.models.trust import Apart, Appeal, Credibility, GoldItem, Strike
@@ -23,6 +23,7 @@ __all__ = [
     "Image",
     "Item",
     "Job",
+    "JobArchive",
     "JobEvent",
     "Node",
     "PlatformKeyChange",

@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from tasks import ids
-from tasks.models.artifacts import CatalogModel, Dataset, Image
+from tasks.models.artifacts import Blob, CatalogModel, Dataset, Image
 
 
 class Job(models.Model):
@@ -95,6 +95,8 @@ class Job(models.Model):
     nodes_asked = models.PositiveIntegerField(default=0)
     first_result_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    #: When the rows of its work were exported and removed (`tasks.attic`).
+    archived_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [
@@ -273,3 +275,21 @@ class JobEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.job_id}: {self.code}"
+
+
+class JobArchive(models.Model):
+    """A file of rows that were removed with an ended job; see `tasks.attic`."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="archives", db_index=False)
+    part = models.PositiveIntegerField()
+    blob = models.ForeignKey(Blob, on_delete=models.PROTECT, related_name="+")
+    #: The job's last receipt, as it was before the first row was removed.
+    receipt = models.ForeignKey(Blob, on_delete=models.PROTECT, related_name="+")
+    rows = models.PositiveIntegerField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["job", "part"], name="archive_part_once")]
+
+    def __str__(self) -> str:
+        return f"{self.job_id}, part {self.part}"

@@ -1,7 +1,7 @@
 """Decide many chunks at once: the common case in a few statements, the rest one by one.
 
 Common is what honest work leads to: an open chunk whose answers all agree and suffice, with
-nothing to doubt or to try first; an audit may be wanted. `decide_all` leaves the same rows as
+nothing to doubt or to try first; and an accepted one whose audit says the same. `decide_all` leaves the same rows as
 `verdicts.advance` called for each chunk in turn, which is what it is tested against.
 """
 
@@ -39,6 +39,17 @@ SET state = 'provisional', reason = '', decided_at = given.column2, settles_at =
 FROM (VALUES {placeholders}) AS given
 WHERE tasks_chunk.id = given.column1 AND tasks_chunk.state = 'open'
 """
+_AUDITED = """
+UPDATE tasks_chunk
+SET granted = given.column2, wanted = given.column2, stirred_at = NULL
+FROM (VALUES {placeholders}) AS given
+WHERE tasks_chunk.id = given.column1 AND tasks_chunk.state = 'provisional'
+"""
+_CREDITED = """
+UPDATE tasks_replica SET credited_tenths = given.column2
+FROM (VALUES {placeholders}) AS given
+WHERE tasks_replica.id = given.column1
+"""
 _ITEMS = """
 UPDATE tasks_item
 SET state = 'provisional', source = 'machine', decided_at = given.column3,
@@ -62,9 +73,21 @@ class _Agreed:
     window: timedelta
 
     @property
-    def checks(self) -> list[float]:
-        """Checks of the nodes the result rests on."""
-        return [row.checks_tenths / 10 for row in self.group]
+    def joined(self) -> list[Replica]:
+        """Those that were not accepted before."""
+        return [row for row in self.group if row.state == _S.REPORTED]
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the client is given a result by it; else an audit has confirmed it."""
+        return self.case.is_open
+
+    def matures_at(self, now: datetime) -> datetime:
+        """Return when the rewards become available."""
+        if not self.is_first:
+            assert self.case.chunk.settles_at is not None, "accepted before"
+            return self.case.chunk.settles_at
+        return now + (max(self.window, terms.HOLD_MAX) if len(self.group) == 1 else self.window)
 
 
 def decide_all(chunk_ids: Sequence[int], *, now: datetime) -> int:
@@ -84,7 +107,7 @@ def decide_all(chunk_ids: Sequence[int], *, now: datetime) -> int:
 def _decide_common(chunk_ids: Sequence[int], *, now: datetime) -> set[int]:
     chunks = list(
         Chunk.objects.select_for_update(of=("self",))
-        .filter(pk__in=chunk_ids, state=Chunk.State.OPEN)
+        .filter(pk__in=chunk_ids, state__in=[Chunk.State.OPEN, Chunk.State.PROVISIONAL])
         .order_by("pk")
     )
     jobs = Job.objects.select_related("model").in_bulk({chunk.job_id for chunk in chunks})
@@ -104,8 +127,8 @@ def _common(case: facts.Case) -> _Agreed | None:
     is_plain = (
         not case.running
         and bool(case.answered)
-        and all(row.state == _S.REPORTED and row.doubted_at is None for row in case.answered)
-        and all(row.purpose == _P.WORK for row in case.answered)
+        and all(row.doubted_at is None for row in case.answered)
+        and (_is_work(case) if case.is_open else _is_audit(case))
         and job.mode == Job.Mode.NORMAL
         and job.smoke != Job.Smoke.RUNNING
         and chunk.referee_asked_at is None
@@ -119,6 +142,7 @@ def _common(case: facts.Case) -> _Agreed | None:
         or decision.asks_referee
         or decision.is_disagreement
         or len(decision.group) != len(case.answered)
+        or (decision.missing and not case.is_open)
     ):
         return None
     group = [case.answered[index] for index in decision.group]
@@ -132,29 +156,53 @@ def _common(case: facts.Case) -> _Agreed | None:
     )
 
 
+def _is_work(case: facts.Case) -> bool:
+    return all(row.state == _S.REPORTED and row.purpose == _P.WORK for row in case.answered)
+
+
+def _is_audit(case: facts.Case) -> bool:
+    """Say whether all that is new of an accepted chunk, not in question, are audits."""
+    new = [row for row in case.answered if row.state != _S.ACCEPTED]
+    return (
+        bool(new)
+        and all(row.state == _S.REPORTED and row.purpose == _P.AUDIT for row in new)
+        and case.chunk.reason == ""
+        and case.canonical is not None
+    )
+
+
 def _write(agreed: Sequence[_Agreed], *, now: datetime) -> None:
     """Write the verdicts in the order of locks: chunks are held; replicas, then jobs."""
     _accept(agreed)
-    _give_results(agreed, now=now)
-    _provisional(agreed, now=now)
+    first = [each for each in agreed if each.is_first]
+    audited = [each for each in agreed if not each.is_first]
+    _give_results(first, now=now)
+    _provisional(first, now=now)
+    _execute(_AUDITED, [(each.case.chunk.pk, len(each.case.answered)) for each in audited])
     settlement.reward_first(
         [
             settlement.Earned(
-                replicas=each.group,
-                planned=min(len(each.group), each.case.chunk.job.replicas_planned),
-                matures_at=now + max(each.window, terms.HOLD_MAX)
-                if len(each.group) == 1
-                else now + each.window,
+                replicas=each.joined,
+                planned=each.case.chunk.job.replicas_planned if each.is_first else 0,
+                matures_at=each.matures_at(now),
             )
             for each in agreed
         ],
         now=now,
     )
-    items = Counter[str]()
+    for each in audited:
+        settlement.postpone(
+            replica_ids=[row.pk for row in each.group], due_at=each.matures_at(now), now=now
+        )
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for each in agreed:
-        items[each.case.chunk.job_id] += each.case.chunk.items_count
-    for job_id, count in sorted(items.items()):
-        outcomes.count(job_id=job_id, counts={"items_provisional": count}, now=now)
+        job = counts[each.case.chunk.job_id]
+        if each.is_first:
+            job["items_provisional"] += each.case.chunk.items_count
+        else:
+            job["audits"] += len(each.joined)
+    for job_id in sorted(counts):
+        outcomes.count(job_id=job_id, counts=counts[job_id], now=now)
 
 
 def _accept(agreed: Sequence[_Agreed]) -> None:
@@ -167,13 +215,19 @@ def _accept(agreed: Sequence[_Agreed]) -> None:
     by_model: defaultdict[str, list[Replica]] = defaultdict(list)
     for each in agreed:
         by_model[each.case.chunk.job.model_id] += each.group
+    joined = {row.pk for each in agreed for row in each.joined}
     sequences: dict[int, int] = {}
     for model_id, rows in sorted(by_model.items()):
-        sequences |= credits.count_all(model_id=model_id, rows=rows, earned=earned)
-    canonical = {each.group[0].pk for each in agreed}
+        sequences |= credits.count_all(model_id=model_id, rows=rows, joined=joined, earned=earned)
+    canonical = {each.group[0].pk for each in agreed if each.is_first}
     _execute(
         _REPLICAS,
-        [(pk, earned[pk], sequences[pk], pk in canonical) for pk in sorted(earned)],
+        [(pk, earned[pk], sequences[pk], pk in canonical) for pk in sorted(joined)],
+    )
+    later = [row for each in agreed for row in each.group if row.pk not in joined]
+    _execute(
+        _CREDITED,
+        sorted((row.pk, earned[row.pk]) for row in later if earned[row.pk] > row.credited_tenths),
     )
 
 
@@ -211,6 +265,8 @@ def _provisional(agreed: Sequence[_Agreed], *, now: datetime) -> None:
 
 def _execute(statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Run an UPDATE over VALUES, in parts that SQLite's number of parameters allows."""
+    if not rows:
+        return
     step = 4000 // len(rows[0])
     adapt = connection.ops.adapt_datetimefield_value
     with connection.cursor() as cursor:

@@ -60,30 +60,55 @@ def count(
     return {node_id: answers[node_id] + 1 for node_id in answered}
 
 
-def count_all(
-    *, model_id: str, rows: Sequence[Replica], earned: Mapping[int, int]
-) -> dict[int, int]:
-    """Credit the nodes of many answers accepted now; return each answer's place, by replica.
+_COUNT = """
+UPDATE tasks_credibility
+SET checks_tenths = checks_tenths + given.column2, answers = answers + given.column3,
+    quota = CASE WHEN quota * given.column4 > %s THEN %s ELSE quota * given.column4 END,
+    state = CASE
+        WHEN checks_tenths + given.column2 >= %s AND state IN ('probation', 'watched')
+        THEN 'trusted' ELSE state END
+FROM (VALUES {placeholders}) AS given
+WHERE tasks_credibility.node_id = given.column1 AND tasks_credibility.model_id = %s
+"""
+#: Nodes in one statement; four parameters each.
+NODES_MAX = 1000
 
-    The answers of one node are numbered in the order of `rows`. Otherwise as `count`.
+
+def count_all(
+    *,
+    model_id: str,
+    rows: Sequence[Replica],
+    joined: Collection[int],
+    earned: Mapping[int, int],
+) -> dict[int, int]:
+    """Credit the nodes of many standing answers; return the place of each that joined.
+
+    `rows` with their replicas' ids in `joined` are accepted now; those of one node are
+    numbered in the order of `rows`. Otherwise as `count`. One statement for all nodes.
     """
-    gained = Counter[str]()
+    gained, accepted = Counter[str](), Counter[str]()
     for row in rows:
         gained[row.node_id] += earned[row.pk] - row.credited_tenths
-    accepted = Counter(row.node_id for row in rows)
-    before = _lock(model_id, sorted(accepted))
-    for node_id in sorted(accepted):
-        Credibility.objects.filter(model=model_id, node=node_id).update(
-            checks_tenths=F("checks_tenths") + gained[node_id],
-            answers=F("answers") + accepted[node_id],
-            quota=quotas.raised(accepted[node_id]),
-            state=_state_after(gained[node_id]),
-        )
-    places = Counter(before)
+        accepted[row.node_id] += row.pk in joined
+    moved = sorted(node for node in accepted if accepted[node] or gained[node])
+    places = Counter(_lock(model_id, moved))
+    for start in range(0, len(moved), NODES_MAX):
+        part = moved[start : start + NODES_MAX]
+        statement = _COUNT.replace("{placeholders}", ", ".join(["(%s, %s, %s, %s)"] * len(part)))
+        values = [
+            value
+            for node in part
+            for value in (node, gained[node], accepted[node], quotas.factor(accepted[node]))
+        ]
+        with connection.cursor() as cursor:
+            cursor.execute(
+                statement, [quotas.QUOTA_MAX, quotas.QUOTA_MAX, TRUSTED_TENTHS, *values, model_id]
+            )
     sequences = {}
     for row in rows:
-        places[row.node_id] += 1
-        sequences[row.pk] = places[row.node_id]
+        if row.pk in joined:
+            places[row.node_id] += 1
+            sequences[row.pk] = places[row.node_id]
     return sequences
 
 

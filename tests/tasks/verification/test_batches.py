@@ -67,7 +67,7 @@ def undone(decide) -> dict:
 
 @given(st.lists(st.integers(0, 3), min_size=30, max_size=30), st.data())
 @settings(
-    max_examples=10,
+    max_examples=25,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -76,10 +76,12 @@ def test_the_rows_are_the_same_as_one_by_one(job, monkeypatch, seen, data):
     monkeypatch.setattr(audits, "is_drawn", lambda *, chunk_id, checks: chunk_id % 2 == 0)
     with transaction.atomic():
         choice = itertools.cycle(seen)
-        for _ in range(data.draw(st.integers(1, 2))):
+        for _ in range(data.draw(st.integers(1, 3))):
             leased = work.leased(job)
             if leased:
-                work.accept(*[work.report_of(row, *SEEN[next(choice)]) for row in leased])
+                changed = work.accept(*[work.report_of(row, *SEEN[next(choice)]) for row in leased])
+                if data.draw(st.booleans()):
+                    batches.decide_all(changed, now=NOW)
             scheduling.assign_ready(now=NOW)
         chunk_ids = sorted(
             Replica.objects.filter(job=job, state="reported").values_list("chunk", flat=True)
