@@ -180,6 +180,9 @@ class Chunk(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["job", "index"], name="chunk_index_once"),
+            models.UniqueConstraint(
+                fields=["gold"], condition=Q(gold__isnull=False), name="gold_in_one_chunk"
+            ),
             models.CheckConstraint(
                 condition=Q(granted__lte=F("wanted")), name="chunk_granted_within_wanted"
             ),
@@ -383,7 +386,7 @@ class Replica(models.Model):
             ),
             models.UniqueConstraint(
                 fields=["gold", "operator"],
-                condition=Q(gold__isnull=False),
+                condition=Q(gold__isnull=False) & ~Q(reason__in=ENDED_WITHOUT_ANSWER),
                 name="gold_once_per_owner",
             ),
         ]
