@@ -54,7 +54,7 @@ for start in range(0, len(images), 15):
         pictures=[each.blob for each in part],
         sizes=[(each.width, each.height) for each in part],
         floor=0.35,
-    )
+    ).found
 print(json.dumps({{image.pk: answer for image, answer in zip(images, answers, strict=True)}}))
 """
 _WRONG = """

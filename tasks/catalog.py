@@ -45,6 +45,8 @@ class Card:
     source: str
     contract: Contract
     image_ms: int
+    #: 8-bit arithmetic: processors differ in it, so answers are compared within one class.
+    is_class_pinned: bool = False
     check_report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -59,6 +61,7 @@ class Card:
             "source": self.source,
             "tensor_contract": self.contract.model_dump(mode="json"),
             "image_ms": self.image_ms,
+            "is_class_pinned": self.is_class_pinned,
             "check_report": dict(self.check_report),
         }
 

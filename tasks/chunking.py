@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import random
+
 from workers.protocol import limits
 
 #: Chunks wanted for each node at work: enough that a slow node holds up little.
@@ -24,6 +27,27 @@ def chunk_size(*, images: int, nodes: int, image_ms: int) -> int:
     return max(1, min(spread, bound, IMAGES_MAX))
 
 
-def cut(ids: list[str], *, size: int) -> list[list[str]]:
-    """Split `ids` into runs of at most `size`, in order, none empty."""
-    return [ids[start : start + size] for start in range(0, len(ids), size)]
+def expected_count(*, images: int, size: int) -> int:
+    """Return about how many chunks `cut` makes of so many images."""
+    mean_size = (4 * size * size + 3 * size - 1) / (6 * size)
+    return math.ceil(images / mean_size)
+
+
+def cut(ids: list[str], *, size: int, randomness: random.Random) -> list[list[str]]:
+    """Split `ids` into runs of 1 to `size`, in order, none empty. See Note [Uneven chunks]."""
+    runs: list[list[str]] = []
+    start = 0
+    while start < len(ids):
+        length = max(randomness.randint(1, size), randomness.randint(1, size))
+        runs.append(ids[start : start + length])
+        start += length
+    return runs
+
+
+# Note [Uneven chunks]
+# ~~~~~~~~~~~~~~~~~~~~
+# Some chunks carry one more picture, whose answer is known (`verification.gold`). Were all of
+# a job's chunks of one size, those with one more would be known, and a node could lie in all
+# others. Of s pictures of its own a chunk has with probability (2s - 1) / size^2: to be shown
+# s is nearly as probable with gold among them as without, for every s. Only a picture shown
+# alone is surely no gold; at size 15 that is one in 2,400.

@@ -18,6 +18,7 @@ from tasks.models import CatalogModel
 from workers.protocol import digests, messages, pictures, preparation
 from workers.protocol.decoders import classify
 from workers.protocol.manifest import Classes, Contract, PictureInput
+from workers.protocol.modelcheck import reading
 
 SLUG: Final = "efficientnet-lite3"
 NAME: Final = "EfficientNet-Lite3 (ImageNet)"
@@ -156,4 +157,5 @@ def _card(data: bytes, labels: Mapping[int, str]) -> catalog.Card:
         source=SOURCE,
         contract=CONTRACT,
         image_ms=trials.run(data, reference).image_ms,
+        is_class_pinned=reading.read(data).is_8_bit,
     )

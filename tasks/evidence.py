@@ -4,8 +4,8 @@ Note [What evidence may not give away]
     A gold picture must not be known while it is in use. So work is always listed as it was
     shown: the gold picture at its place among the others, all of them named by their number
     (a client's file names are nobody else's business either), with the node's answer to
-    each. A failed gold picture is told only once it is retired; until then all pictures of
-    that chunk are shown without the right answer. An accepted answer is shown only when the
+    each. A failed gold picture is told only once it is retired, when its chunk is settled;
+    until then all pictures of that chunk are shown without the right answer. An accepted answer is shown only when the
     chunk's result stands and nobody is still to compute it: two owners who help each other
     could otherwise copy it. Whose answer it was is never said.
 """
@@ -156,7 +156,9 @@ def _position(item: Item) -> int:
 def _right(replica: Replica, pictures: int) -> list[Found | None]:
     """Return the accepted answer to each picture shown, None where it stays unsaid."""
     gold, place = replica.gold, replica.gold_position
-    is_retired = gold is not None and gold.uses >= GoldItem.USES_MAX
+    # It belongs to this chunk alone: once that is settled, nobody meets it again.
+    is_settled = replica.chunk.state not in (Chunk.State.OPEN, Chunk.State.PROVISIONAL)
+    is_retired = gold is not None and (is_settled or gold.uses >= GoldItem.USES_MAX)
     if replica.gold_outcome == Replica.Gold.FAILED:
         assert gold is not None
         return [gold.expected if is_retired and n == place else None for n in range(pictures)]

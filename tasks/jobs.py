@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -137,7 +138,7 @@ def quote(*, owner_id: int, request: JobRequest, now: datetime) -> Quote:
         Refused: with the field and code of what cannot be bought.
     """
     plan = _plan(owner_id=owner_id, request=request, now=now)
-    chunks = math.ceil(len(plan.image_ids) / plan.chunk_size)
+    chunks = chunking.expected_count(images=len(plan.image_ids), size=plan.chunk_size)
     nodes = max(1, fleet.online_count(now=now))
     outlook = costs.expect(
         target_error=request.target_error,
@@ -356,7 +357,9 @@ def _plan(*, owner_id: int, request: JobRequest, now: datetime) -> _Plan:
         replicas=replicas,
         price=pricing.price_images(kind=kind, images=len(image_ids), quorum=replicas),
         is_tried_first=smoke.is_needed(
-            model=model, chunks=math.ceil(len(image_ids) / size), mode=request.mode
+            model=model,
+            chunks=chunking.expected_count(images=len(image_ids), size=size),
+            mode=request.mode,
         ),
     )
 
@@ -385,7 +388,7 @@ def _check_max_price(request: JobRequest, price_minor: int) -> None:
 
 
 def _cut(job: Job, plan: _Plan) -> None:
-    runs = chunking.cut(plan.image_ids, size=plan.chunk_size)
+    runs = chunking.cut(plan.image_ids, size=plan.chunk_size, randomness=secrets.SystemRandom())
     chunks = Chunk.objects.bulk_create(
         [
             # Raised when it is given out, by what the nodes that get it are believed.

@@ -28,7 +28,7 @@ FAILURES: Final = (ReplicaReason.LEASE_EXPIRED, ReplicaReason.NODE_ERROR)
 
 def factor(successes: int) -> int:
     """Return how many times larger a quota is after so many accepted answers."""
-    return 2 ** min(successes, _DOUBLINGS_MAX)
+    return int(2 ** min(successes, _DOUBLINGS_MAX))
 
 
 def raised(successes: int) -> Least:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from django.db.models import TextChoices
 
+#: The referee's error where a chunk is bound to nodes whose numbers differ from its own.
+OTHER_CLASS = "other_numeric_class"
+
 
 class JobReason(TextChoices):
     """Why a job waits."""

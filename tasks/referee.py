@@ -12,6 +12,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,7 @@ from django.db.models import F, Sum
 
 from tasks import answers, blobs, catalog, dispatch, model_process
 from tasks.models import Blob, CatalogModel, Chunk, GoldItem, Job
+from tasks.reasons import OTHER_CLASS
 from tasks.verification import agreement, verdicts
 from workers.protocol import messages
 
@@ -44,9 +46,17 @@ class Failed(Exception):
     """The referee has no answer; the text is a code, the same words nodes use."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Computed:
+    """What it found on each picture, and what its numbers depended on."""
+
+    found: answers.Found
+    numeric_class: str
+
+
 def answer(
     *, model: CatalogModel, pictures: Sequence[Blob], sizes: Sequence[tuple[int, int]], floor: float
-) -> answers.Found:
+) -> Computed:
     """Compute pictures here and now; return what is found on each, checked as a node's is.
 
     Raises:
@@ -70,7 +80,10 @@ def answer(
             raise Failed(f"model_{'hung' if exc.code == 'timeout' else 'died'}") from exc
     if given["code"]:
         raise Failed(str(given["code"]))
-    return _checked(given["answers"], model, sizes)
+    return Computed(
+        found=_checked(given["answers"], model, sizes),
+        numeric_class=str(given["numeric_class"])[:120],
+    )
 
 
 def _checked(given: object, model: CatalogModel, sizes: Sequence[tuple[int, int]]) -> answers.Found:
@@ -112,16 +125,10 @@ def run(*, chunk_id: int, now: datetime) -> bool:
     )
     if chunk is None or spent(now=now) + chunk.items_count > settings.REFEREE_IMAGES_PER_HOUR:
         return False
-    items = list(chunk.items.select_related("image__blob").order_by("position"))
     found: answers.Found | None = None
     error = ""
     try:
-        found = answer(
-            model=chunk.job.model,
-            pictures=[item.image.blob for item in items],
-            sizes=[(item.image.width, item.image.height) for item in items],
-            floor=agreement.score_floor(chunk.job.score_threshold),
-        )
+        found = _judge(chunk)
     except Failed as exc:
         error = str(exc)
         logger.warning("the referee has no answer: %s", error, extra={"chunk_id": chunk_id})
@@ -135,6 +142,19 @@ def run(*, chunk_id: int, now: datetime) -> bool:
             )
     verdicts.advance(chunk_id=chunk_id, now=now)
     return came == 1
+
+
+def _judge(chunk: Chunk) -> answers.Found:
+    items = list(chunk.items.select_related("image__blob").order_by("position"))
+    computed = answer(
+        model=chunk.job.model,
+        pictures=[item.image.blob for item in items],
+        sizes=[(item.image.width, item.image.height) for item in items],
+        floor=agreement.score_floor(chunk.job.score_threshold),
+    )
+    if chunk.numeric_class not in {"", computed.numeric_class}:
+        raise Failed(OTHER_CLASS)
+    return computed.found
 
 
 def spent(*, now: datetime) -> int:

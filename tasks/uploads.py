@@ -75,6 +75,7 @@ def upload(
         source="uploaded by its owner",
         contract=manifest.contract,
         image_ms=trial.image_ms,
+        is_class_pinned=graph.is_8_bit,
         check_report=_report(graph, bounds, trial),
     )
     return catalog.add(owner_id=owner_id, card=card, data=data, now=now)

@@ -177,12 +177,14 @@ class Chunk(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["job", "index"], name="chunk_index_once"),
+            models.UniqueConstraint(
+                fields=["gold"], condition=Q(gold__isnull=False), name="gold_in_one_chunk"
+            ),
             models.CheckConstraint(
                 condition=Q(granted__lte=F("wanted")), name="chunk_granted_within_wanted"
             ),
         ]
         indexes = [
-            models.Index(fields=["gold"], condition=Q(gold__isnull=False), name="chunk_by_gold"),
             # Read by scheduling: chunks that still want replicas, accepted ones for a check.
             models.Index(
                 fields=["job", "id"],

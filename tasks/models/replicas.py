@@ -133,7 +133,7 @@ class Replica(models.Model):
             ),
             models.UniqueConstraint(
                 fields=["gold", "operator"],
-                condition=Q(gold__isnull=False),
+                condition=Q(gold__isnull=False) & ~Q(reason__in=ENDED_WITHOUT_ANSWER),
                 name="gold_once_per_owner",
             ),
         ]

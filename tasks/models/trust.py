@@ -56,7 +56,8 @@ class GoldItem(models.Model):
     """A picture whose answer is known, because the referee computed it.
 
     Made from an accepted result's picture, altered, so its bytes are known to no node.
-    Invariants: gold_once_per_owner (on `Replica`); gold_uses_bounded.
+    Invariants: gold_in_one_chunk (on `Chunk`), so that no two chunks share a picture;
+    gold_once_per_owner (on `Replica`); gold_uses_bounded.
     """
 
     USES_MAX = 50
@@ -70,6 +71,9 @@ class GoldItem(models.Model):
     height = models.PositiveIntegerField()
     #: The referee's answer, one picture of `Replica.answer`.
     expected = models.JSONField()
+    #: What the referee's numbers depended on; compared where a model is bound to a class.
+    numeric_class = models.CharField(max_length=120, blank=True, default="")
+    #: Replicas it was shown to, all of one chunk; 0: not in any chunk yet.
     uses = models.PositiveSmallIntegerField(default=0)
     created_at = models.DateTimeField(db_default=Now())
 

@@ -2,13 +2,12 @@
 
 A node that lies on a picture in sixteen cannot tell which one is looked at: a gold picture
 has a name, size, link and place like every other, its bytes were never seen by any node, and
-no owner meets one twice (gold_once_per_owner) or after its source. What is known is what
-the referee computed, so failing is a strike without further question.
+it stands in one chunk only. What is known is what the referee computed, so failing is a
+strike without further question.
 """
 
 from __future__ import annotations
 
-import io
 import logging
 import secrets
 from collections import Counter, defaultdict
@@ -20,12 +19,11 @@ from typing import Any, Final
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
-from PIL import Image
 
 from tasks import blobs, referee
-from tasks.models import CatalogModel, Chunk, GoldItem, Item, Job, Replica, Strike
+from tasks.models import Blob, CatalogModel, Chunk, GoldItem, Item, Job, Replica, Strike
 from tasks.reasons import ReplicaReason
-from tasks.verification import agreement, terms
+from tasks.verification import agreement, alteration, terms
 from workers.protocol import pictures
 
 logger = logging.getLogger(__name__)
@@ -36,17 +34,15 @@ OBJECTS_MIN: Final = 3
 MARGIN_MIN: Final = 0.2
 #: Scores from which an object is surely there.
 SCORE_SURE: Final = 0.5
-#: Usable gold kept for each model, and how many are made in one go.
+#: Unused gold kept for each model, and how many pictures are looked at in one go.
 STOCK: Final = 40
 MADE_AT_ONCE: Final = 8
-#: Gold looked at when one is chosen.
+#: Of the referee's budget; the rest is for disputes and smoke tests.
+BUDGET_SHARE: Final = 0.5
+#: Gold looked at when some is chosen.
 CHOICE_MAX: Final = 100
 #: Sources looked at when gold is made.
 SOURCES_MAX: Final = 200
-#: Edges cut off, a share of each side: the picture is another one, its objects are not.
-CUT_MIN, CUT_MAX = 0.02, 0.06
-#: JPEG and WebP qualities cameras and programs use.
-QUALITIES: Final = (85, 88, 90, 92, 95)
 #: Answers are kept down to this score: any job's threshold lies above.
 FLOOR: Final = 0.05
 _random = secrets.SystemRandom()
@@ -55,10 +51,22 @@ _S = Replica.State
 
 @dataclass(frozen=True, kw_only=True)
 class _Choice:
+    """A gold picture that is in no chunk yet."""
+
     item_id: int
     source_dataset: str | None
-    #: Owners who saw it, or the picture it was made from.
+    #: Owners who saw the picture it was made from.
     known_to: frozenset[int]
+    numeric_class: str
+
+
+@dataclass(kw_only=True)
+class _Bound:
+    """A chunk's gold, as its row says under the scheduler's lock."""
+
+    numeric_class: str
+    gold_id: int | None
+    position: int | None
 
 
 def show(
@@ -67,127 +75,102 @@ def show(
     """Choose gold for replicas about to be written, before any of them is.
 
     `first`: chunks that are given out for the first time -> checks of the node that gets it.
-    `datasets`: job -> data set. All replicas of a chunk are shown the same picture at the
-    same place, so that two owners who compare notes see no odd one out; who knows it already
-    is shown none. Runs inside the scheduler's transaction, which holds the chunks.
+    `datasets`: job -> data set. A picture goes into one chunk only, and everyone who has
+    that chunk is shown it, at the same place: owners who compare what they were sent find no
+    odd one out. Runs inside the scheduler's transaction, which holds the chunks; one query
+    when there is nothing to choose.
     """
     assert connection.in_atomic_block
-    drawn = {
-        chunk_id
-        for chunk_id, checks in first.items()
-        if _random.random() < terms.gold_chance(checks)
-    }
     by_chunk: defaultdict[int, list[Replica]] = defaultdict(list)
     for replica in replicas:
-        if replica.chunk_id in drawn or replica.chunk.gold_id is not None:
-            by_chunk[replica.chunk_id].append(replica)
-    if not by_chunk:
-        return
-    choices = _choices(by_chunk)
-    uses: Counter[int] = Counter()
-    met: set[tuple[int, int]] = set()
-    for chunk_id in sorted(by_chunk):
-        group = by_chunk[chunk_id]
-        chunk = group[0].chunk
-        if chunk.gold_id is None and not _choose(chunk, group, choices, datasets, met):
-            continue
-        for replica in group:
-            _show_one(replica, chunk, choices, met, uses)
-    _write(by_chunk, uses)
-
-
-def _choices(by_chunk: Mapping[int, Sequence[Replica]]) -> dict[str, dict[int, _Choice]]:
-    """Return usable gold by model, with who knows each. Three queries."""
-    models = {replica.job.model_id for group in by_chunk.values() for replica in group}
-    bound = (group[0].chunk.gold_id for group in by_chunk.values())
-    fixed = {gold_id for gold_id in bound if gold_id is not None}
-    usable = GoldItem.objects.filter(model__in=models, uses__lt=GoldItem.USES_MAX)
-    rows = [
-        *GoldItem.objects.filter(pk__in=fixed).select_related("source__job"),
-        # Uses index: gold_usable.
-        *usable.exclude(pk__in=fixed)
-        .select_related("source__job")
-        .order_by("uses", "pk")[:CHOICE_MAX],
+        by_chunk[replica.chunk_id].append(replica)
+    # Read again: what a scheduler remembers of a chunk may come from before its own rollback.
+    bound = {
+        pk: _Bound(numeric_class=numeric_class, gold_id=gold_id, position=position)
+        for pk, numeric_class, gold_id, position in Chunk.objects.filter(
+            pk__in=by_chunk
+        ).values_list("pk", "numeric_class", "gold_id", "gold_position")
+    }
+    drawn = [
+        chunk_id
+        for chunk_id, checks in sorted(first.items())
+        if chunk_id in by_chunk and _random.random() < terms.gold_chance(checks)
     ]
-    known: defaultdict[int, set[int]] = defaultdict(set)
-    for gold_id, owner in Replica.objects.filter(gold__in=rows).values_list("gold", "operator"):
-        known[gold_id].add(owner)
-    of_chunk: defaultdict[int, set[int]] = defaultdict(set)
-    sources = {row.source.chunk_id for row in rows if row.source is not None}
+    if drawn:
+        _bind([by_chunk[chunk_id] for chunk_id in drawn], bound, datasets)
+    for chunk_id, group in by_chunk.items():
+        for replica in group:
+            replica.gold_id = bound[chunk_id].gold_id
+            replica.gold_position = bound[chunk_id].position
+    _count_uses([replica.gold_id for replica in replicas if replica.gold_id is not None])
+
+
+def _bind(
+    groups: Sequence[Sequence[Replica]],
+    bound: Mapping[int, _Bound],
+    datasets: Mapping[str, str],
+) -> None:
+    """Put a picture that is in no chunk yet into each of these chunks, while there are any."""
+    choices = _choices({group[0].job.model_id for group in groups})
+    chunks = []
+    for group in groups:
+        chunk, model = group[0].chunk, group[0].job.model
+        row = bound[chunk.pk]
+        fitting = [
+            choice
+            for choice in choices[model.pk].values()
+            if choice.known_to.isdisjoint(replica.operator_id for replica in group)
+            and (not model.is_class_pinned or choice.numeric_class == row.numeric_class)
+        ]
+        own = [each for each in fitting if each.source_dataset == datasets[chunk.job_id]]
+        if row.gold_id is not None or not fitting:
+            continue
+        row.gold_id = _random.choice(own or fitting).item_id
+        row.position = _random.randint(0, chunk.items_count)
+        del choices[model.pk][row.gold_id]
+        chunks.append(Chunk(pk=chunk.pk, gold_id=row.gold_id, gold_position=row.position))
+    if chunks:
+        Chunk.objects.bulk_update(chunks, ["gold", "gold_position"])
+
+
+def _choices(models: Collection[str]) -> dict[str, dict[int, _Choice]]:
+    """Return gold that is in no chunk yet, by model. Two queries.
+
+    Locked, leaving out what another scheduler looks at (PostgreSQL; gold_in_one_chunk
+    catches the rest).
+    """
+    # Uses index: gold_usable.
+    rows = list(
+        GoldItem.objects.select_for_update(of=("self",), skip_locked=True, no_key=True)
+        .filter(model__in=models, uses=0)
+        .order_by("pk")
+        .values_list(
+            "pk", "model_id", "numeric_class", "source__chunk_id", "source__job__dataset_id"
+        )[:CHOICE_MAX]
+    )
+    seen: defaultdict[int | None, set[int]] = defaultdict(set)
+    sources = {row[3] for row in rows}
     for chunk_id, owner in Replica.objects.filter(chunk__in=sources).values_list(
-        "chunk", "operator"
+        "chunk_id", "operator_id"
     ):
-        of_chunk[chunk_id].add(owner)
+        seen[chunk_id].add(owner)
     found: defaultdict[str, dict[int, _Choice]] = defaultdict(dict)
-    for row in rows:
-        seen = of_chunk[row.source.chunk_id] if row.source is not None else set()
-        found[row.model_id][row.pk] = _Choice(
-            item_id=row.pk,
-            source_dataset=row.source.job.dataset_id if row.source is not None else None,
-            known_to=frozenset(known[row.pk] | seen),
+    for item_id, model_id, numeric_class, chunk_id, dataset_id in rows:
+        found[model_id][item_id] = _Choice(
+            item_id=item_id,
+            source_dataset=dataset_id,
+            known_to=frozenset(seen[chunk_id]),
+            numeric_class=numeric_class,
         )
     return found
 
 
-def _choose(
-    chunk: Chunk,
-    group: Sequence[Replica],
-    choices: Mapping[str, Mapping[int, _Choice]],
-    datasets: Mapping[str, str],
-    met: set[tuple[int, int]],
-) -> bool:
-    """Bind the chunk to a picture none of its nodes knows, of its own data set if there is one."""
-    dataset = datasets[chunk.job_id]
-    open_choices = [
-        choice
-        for choice in choices.get(group[0].job.model_id, {}).values()
-        if not any(_knows(choice, replica.operator_id, met) for replica in group)
-    ]
-    if not open_choices:
-        return False
-    own = [choice for choice in open_choices if choice.source_dataset == dataset]
-    chunk.gold_id = _random.choice(own or open_choices).item_id
-    chunk.gold_position = _random.randint(0, chunk.items_count)
-    return True
-
-
-def _knows(choice: _Choice, owner: int, met: set[tuple[int, int]]) -> bool:
-    return owner in choice.known_to or (choice.item_id, owner) in met
-
-
-def _show_one(
-    replica: Replica,
-    chunk: Chunk,
-    choices: Mapping[str, Mapping[int, _Choice]],
-    met: set[tuple[int, int]],
-    uses: Counter[int],
-) -> None:
-    assert chunk.gold_id is not None
-    choice = choices[replica.job.model_id].get(chunk.gold_id)
-    if choice is None or _knows(choice, replica.operator_id, met):
-        return
-    met.add((chunk.gold_id, replica.operator_id))
-    uses[chunk.gold_id] += 1
-    replica.gold_id, replica.gold_position = chunk.gold_id, chunk.gold_position
-
-
-def _write(by_chunk: Mapping[int, Sequence[Replica]], uses: Counter[int]) -> None:
-    """Bind the chunks and count the uses; a picture that is used up meanwhile is left out."""
-    used_up = {
-        gold_id
-        for gold_id, count in sorted(uses.items())
-        if not GoldItem.objects.filter(pk=gold_id, uses__lte=GoldItem.USES_MAX - count).update(
+def _count_uses(gold_ids: Sequence[int]) -> None:
+    """Count the showings, up to the most that are kept count of."""
+    for gold_id, count in sorted(Counter(gold_ids).items()):
+        GoldItem.objects.filter(pk=gold_id, uses__lte=GoldItem.USES_MAX - count).update(
             uses=F("uses") + count
         )
-    }
-    bound = []
-    for group in by_chunk.values():
-        if group[0].chunk.gold_id in used_up:
-            for replica in group:
-                replica.gold_id = replica.gold_position = None
-        elif group[0].chunk.gold_id is not None:
-            bound.append(group[0].chunk)
-    Chunk.objects.bulk_update(bound, ["gold", "gold_position"])
 
 
 def score(chunk_ids: Collection[int], *, now: datetime) -> int:
@@ -248,28 +231,33 @@ def _tuples(found: Any) -> list[tuple[Any, ...]]:
 
 
 def make(*, now: datetime) -> int:
-    """Make gold where the stock is low, within the referee's budget; return how many."""
+    """Make gold where the stock is low, within its share of the referee's budget; how many.
+
+    At most `MADE_AT_ONCE` pictures are looked at for each model.
+    """
     made = 0
     for model in _short_of_gold():
-        for item in _sources(model):
-            if made >= MADE_AT_ONCE or referee.spent(now=now) >= settings.REFEREE_IMAGES_PER_HOUR:
-                return made
-            made += _make_one(model, item)
+        left = int(settings.REFEREE_IMAGES_PER_HOUR * BUDGET_SHARE) - referee.spent(now=now)
+        items = _sources(model)[: max(0, left)]
+        if items:
+            made += _make_from(model, items)
     return made
 
 
 def _short_of_gold() -> list[CatalogModel]:
-    """Return models with work of late and little usable gold. Two queries."""
-    usable = Counter(
-        GoldItem.objects.filter(uses__lt=GoldItem.USES_MAX).values_list("model", flat=True)
-    )
+    """Return models with work of late and little unused gold. Two queries."""
+    unused = Counter(GoldItem.objects.filter(uses=0).values_list("model", flat=True))
     lately = Job.objects.order_by("-submitted_at", "-pk").values_list("model", flat=True)[:100]
-    models = {model for model in lately if usable[model] < STOCK}
+    models = {model for model in lately if unused[model] < STOCK}
     return list(CatalogModel.objects.filter(pk__in=models).order_by("pk"))
 
 
 def _sources(model: CatalogModel) -> list[Item]:
-    """Return accepted pictures that show enough, newest first, not made into gold before."""
+    """Return accepted pictures that show enough, not made into gold before, at random.
+
+    Not always the newest: one that is no use any more once it is altered would be tried for
+    ever.
+    """
     items = (
         Item.objects.filter(
             job__model=model,
@@ -280,7 +268,8 @@ def _sources(model: CatalogModel) -> list[Item]:
         .select_related("image__blob")
         .order_by("-pk")[:SOURCES_MAX]
     )
-    return [item for item in items if _shows_enough(item)][:MADE_AT_ONCE]
+    enough = [item for item in items if _shows_enough(item)]
+    return _random.sample(enough, min(len(enough), MADE_AT_ONCE))
 
 
 def _shows_enough(item: Item) -> bool:
@@ -291,20 +280,46 @@ def _shows_enough(item: Item) -> bool:
     return len(sure) >= OBJECTS_MIN
 
 
-def _make_one(model: CatalogModel, item: Item) -> int:
-    """Alter the picture, let the referee compute it, keep both; 0 when it is no use."""
-    try:
-        data, media_type, size = alter(blobs.read(item.image.blob_id))
-    except (pictures.Unreadable, OSError):
+def _make_from(model: CatalogModel, items: Sequence[Item]) -> int:
+    """Alter the pictures, let the referee compute them, keep those that are of use."""
+    altered: list[tuple[Item, Blob, tuple[int, int]]] = []
+    for item in items:
+        try:
+            data, media_type, size = alteration.alter(
+                blobs.read(item.image.blob_id), randomness=_random
+            )
+        except (pictures.Unreadable, OSError) as exc:
+            logger.warning("no gold: %s", exc, extra={"item_id": item.pk})
+        else:
+            altered.append((item, blobs.put(data, media_type=media_type), size))
+    if not altered:
         return 0
-    blob = blobs.put(data, media_type=media_type)
     try:
-        (expected,) = referee.answer(model=model, pictures=[blob], sizes=[size], floor=FLOOR)
+        computed = referee.answer(
+            model=model,
+            pictures=[blob for _, blob, _ in altered],
+            sizes=[size for _, _, size in altered],
+            floor=FLOOR,
+        )
     except referee.Failed as exc:
-        logger.warning("no gold: %s", exc, extra={"item_id": item.pk})
+        logger.warning("no gold: %s", exc, extra={"model_id": model.pk})
         return 0
-    if not _is_telling(model, expected):
-        return 0
+    return sum(
+        _keep(model, item, blob, size, expected, numeric_class=computed.numeric_class)
+        for (item, blob, size), expected in zip(altered, computed.found, strict=True)
+        if _is_telling(model, expected)
+    )
+
+
+def _keep(
+    model: CatalogModel,
+    item: Item,
+    blob: Blob,
+    size: tuple[int, int],
+    expected: Sequence[Sequence[float]],
+    *,
+    numeric_class: str,
+) -> bool:
     with transaction.atomic():
         _, is_new = GoldItem.objects.get_or_create(
             model=model,
@@ -314,9 +329,10 @@ def _make_one(model: CatalogModel, item: Item) -> int:
                 "width": size[0],
                 "height": size[1],
                 "expected": expected,
+                "numeric_class": numeric_class,
             },
         )
-    return int(is_new)
+    return is_new
 
 
 def _is_telling(model: CatalogModel, expected: Sequence[Sequence[float]]) -> bool:
@@ -324,31 +340,3 @@ def _is_telling(model: CatalogModel, expected: Sequence[Sequence[float]]) -> boo
         scores = [each[1] for each in expected]
         return len(scores) > 1 and bool(scores[0] - scores[1] >= MARGIN_MIN)
     return sum(each[1] >= SCORE_SURE for each in expected) >= OBJECTS_MIN
-
-
-def alter(data: bytes) -> tuple[bytes, str, tuple[int, int]]:
-    """Cut the picture's edges and write it anew in its own format.
-
-    Returns its bytes, media type, and width and height in pixels.
-
-    Raises:
-        pictures.Unreadable: the picture cannot be read.
-    """
-    original = Image.open(io.BytesIO(data)).format or "PNG"
-    image = pictures.read(data).image
-    cuts = [_random.uniform(CUT_MIN, CUT_MAX) for _ in range(4)]
-    image = image.crop(
-        (
-            round(image.width * cuts[0]),
-            round(image.height * cuts[1]),
-            round(image.width * (1 - cuts[2])),
-            round(image.height * (1 - cuts[3])),
-        )
-    )
-    file = io.BytesIO()
-    if original in {"JPEG", "WEBP"}:
-        image.save(file, original, quality=_random.choice(QUALITIES))
-    else:
-        original = "PNG"
-        image.save(file, original)
-    return file.getvalue(), f"image/{original.lower()}", (image.width, image.height)

@@ -16,7 +16,7 @@ from django.db.models import Count, F
 
 from tasks import dispatch, events, settlement
 from tasks.models import CatalogModel, Chunk, Item, Job, Replica
-from tasks.reasons import ChunkReason, EventCode, JobReason, ReplicaReason
+from tasks.reasons import OTHER_CLASS, ChunkReason, EventCode, JobReason, ReplicaReason
 from tasks.verification import outcomes
 
 logger = logging.getLogger(__name__)
@@ -66,9 +66,15 @@ def conclude(*, chunk: Chunk, now: datetime) -> None:
     states = list(chunk.replicas.values_list("state", "reason"))
     right = sum(state == _S.ACCEPTED for state, _ in states)
     wrong = sum(reason in {ReplicaReason.WRONG, ReplicaReason.OVERTURNED} for _, reason in states)
-    if chunk.referee_answer is not None and right >= RIGHT_MIN:
+    # Where its numbers are not comparable, the nodes' agreement must do.
+    has_heard_referee = chunk.referee_answer is not None or chunk.referee_error == OTHER_CLASS
+    if has_heard_referee and right >= RIGHT_MIN:
         _pass(chunk, now=now)
-    elif chunk.referee_error or chunk.state == Chunk.State.FAILED or wrong >= RIGHT_MIN:
+    elif (
+        chunk.referee_error not in {"", OTHER_CLASS}
+        or chunk.state == Chunk.State.FAILED
+        or wrong >= RIGHT_MIN
+    ):
         _fail(chunk, now=now)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,10 +31,33 @@ def test_chunks_grow_with_the_images_for_each_node(images, nodes, image_ms, expe
     assert chunking.chunk_size(images=images, nodes=nodes, image_ms=image_ms) == expected
 
 
-@given(st.lists(st.text(), max_size=100), st.integers(1, 16))
-def test_cutting_keeps_each_image_once_and_in_order(ids, size):
-    runs = chunking.cut(ids, size=size)
+@given(st.lists(st.text(), max_size=100), st.integers(1, 16), st.randoms(use_true_random=False))
+def test_cutting_keeps_each_image_once_and_in_order(ids, size, randomness):
+    runs = chunking.cut(ids, size=size, randomness=randomness)
 
     assert [image for run in runs for image in run] == ids
-    assert all(len(run) == size for run in runs[:-1])
     assert all(1 <= len(run) <= size for run in runs)
+
+
+@pytest.mark.parametrize("size", [1, 2, 15])
+def test_the_expected_count_is_what_cutting_gives_on_average(size):
+    randomness = random.Random(5)
+    counts = [
+        len(chunking.cut(["image"] * 1500, size=size, randomness=randomness)) for _ in range(50)
+    ]
+
+    expected = chunking.expected_count(images=1500, size=size)
+    assert sum(counts) / len(counts) == pytest.approx(expected, rel=0.02)
+
+
+def test_how_many_pictures_are_shown_hardly_tells_whether_gold_is_among_them():
+    size, chance = 15, 0.25
+    own = Counter(
+        len(run)
+        for run in chunking.cut(["image"] * 200_000, size=size, randomness=random.Random(5))[:-1]
+    )
+
+    for shown in range(3, size + 1):
+        with_gold, without = chance * own[shown - 1], (1 - chance) * own[shown]
+        assert with_gold / (with_gold + without) == pytest.approx(chance, abs=0.12)
+    assert own[1] / own.total() < 0.01

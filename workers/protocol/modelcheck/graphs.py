@@ -26,6 +26,8 @@ DTYPES: Final[Mapping[int, type[np.generic]]] = {
     12: np.uint32,
     13: np.uint64,
 }
+#: Operators that compute with 8-bit integers; weights alone kept so are computed as floats.
+_8_BIT: Final = frozenset({"QuantizeLinear", "QLinearConv", "QLinearMatMul"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,14 @@ class Graph:
     weights: Mapping[str, Tensor]
 
     @property
+    def is_8_bit(self) -> bool:
+        """Whether it computes with 8-bit integers, in which processors differ."""
+        return any(node.op in _8_BIT for node in self.nodes)
+
+    @property
     def quantisation(self) -> str:
         """What the numbers depend on: int8, float16 or float32."""
-        ops = {node.op for node in self.nodes}
-        if ops & {"QuantizeLinear", "QLinearConv", "QLinearMatMul"}:
+        if self.is_8_bit:
             return "int8"
         halves = any(weight.dtype == 10 for weight in self.weights.values())
         return "float16" if halves else "float32"
