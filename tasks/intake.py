@@ -81,10 +81,13 @@ def store(entries: Sequence[Entry], *, now: datetime) -> list[int]:
 
 
 def store_plainly(entries: Sequence[Entry], *, now: datetime) -> list[int]:
-    """Do what `store` does, row by row."""
+    """Do what `store` does, row by row.
+
+    What gives a slot back comes first: else a chunk would want one more than is ever out.
+    """
     kept: dict[Proof, SignedReport] = {}
     stored = []
-    for entry in entries:
+    for entry in sorted(entries, key=lambda entry: entry.slots):
         waiting = Replica.objects.filter(
             pk=entry.replica_id,
             state=_S.LOST if entry.was_lost else _S.LEASED,
