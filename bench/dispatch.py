@@ -31,6 +31,8 @@ from workers.protocol import signatures
 NODES = 8
 PROCESSES = 2
 SLOTS = 32
+#: Ingest processes, as many as processors.
+INGEST = 2
 CHUNKS = 3000
 ROUNDS = 3
 JOB_SECONDS_MAX = 120
@@ -107,7 +109,8 @@ def main() -> None:
     parser.add_argument("--profile", help="write ingest's cProfile to this file")
     options = parser.parse_args()
     variables = {"NODEFOLK_SMOKE_CHUNKS_MIN": "1000000", "NODEFOLK_NODE_RATE": "100000"}
-    with platform.running(variables=variables) as running:
+    ingest_processes = 1 if options.profile else INGEST
+    with platform.running(variables=variables, ingest_processes=ingest_processes) as running:
         pairs = keys(NODES)
         prepared = light_fleet.prepare(
             running, chunks=options.chunks, publics=[public for public, _ in pairs]

@@ -114,11 +114,14 @@ def _ended_with_checks(found: Sequence[Job], job_ids: Sequence[str] | None) -> l
     return list(ended.select_related("model").order_by("submitted_at", "pk"))
 
 
-def window(jobs: Sequence[Job]) -> Window:
-    """Read the first ready chunks of each job. Three queries."""
+def window(jobs: Sequence[Job], *, chunks_max: int = CHUNKS_MAX) -> Window:
+    """Read the first ready chunks of each job, one at least. Three queries.
+
+    About `chunks_max` in all, shared evenly.
+    """
     if not jobs:
         return Window(chunks=[], ready=[], jobs={})
-    each = max(CHUNKS_OF_JOB_MIN, CHUNKS_MAX // len(jobs))
+    each = max(CHUNKS_OF_JOB_MIN, chunks_max // len(jobs)) if chunks_max else 1
     by_id = {job.pk: job for job in jobs}
     chunks = [
         chunk

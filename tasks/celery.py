@@ -20,7 +20,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 #: Seconds between two sweeps; a lost message is rebuilt within about this time.
 SWEEP_SECONDS = 2.0
 #: Seconds between two runs of the ledger's poster.
-POST_SECONDS = 2.0
+POST_SECONDS = 0.5
 MATURE_SECONDS = 30.0
 #: Seconds between two looks at the stock of gold pictures.
 GOLD_SECONDS = 15.0

@@ -60,6 +60,8 @@ class Stack:
     data_dir: Path
     environment: Mapping[str, str]
     port: int
+    #: Readers of what nodes send, side by side.
+    ingest_processes: int = 1
     processes: dict[str, Process] = field(default_factory=dict)
 
     @property
@@ -98,10 +100,15 @@ class Stack:
         if self.environment.get("BROKER_AUTHORITY"):
             self.start_authority()
         self.start("portal", portal_argv(self.port))
-        self.start("ingest", [sys.executable, "manage.py", "ingest"])
+        self.start("ingest", self.ingest_argv())
         self.start("worker", celery_argv("worker", "--pool", "solo", *_NO_GOSSIP))
         self.start("beat", celery_argv("beat", "--pidfile", ""))
         wait_until(self._answers, seconds=60, what=f"the portal, see {self.log_of('portal')}")
+
+    def ingest_argv(self) -> list[str]:
+        """Return what reads what nodes send."""
+        several = ["--processes", str(self.ingest_processes)] if self.ingest_processes > 1 else []
+        return [sys.executable, "manage.py", "ingest", *several]
 
     def start_authority(self) -> None:
         """Start what RabbitMQ asks about nodes, and wait until it listens."""
