@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import F
 
 from payments import pricing
-from tasks import catalog, chunking, costs, dispatch, events, fleet, settlement
+from tasks import bulk, catalog, chunking, costs, dispatch, events, fleet, settlement
 from tasks.errors import Refused
 from tasks.models import CatalogModel, Chunk, Dataset, Image, Item, Job, Replica
 from tasks.reasons import EventCode, JobReason, ReplicaReason
@@ -389,19 +389,19 @@ def _check_max_price(request: JobRequest, price_minor: int) -> None:
 
 def _cut(job: Job, plan: _Plan) -> None:
     runs = chunking.cut(plan.image_ids, size=plan.chunk_size, randomness=secrets.SystemRandom())
-    chunks = Chunk.objects.bulk_create(
+    chunks = bulk.insert(
         [
             # Raised when it is given out, by what the nodes that get it are believed.
             Chunk(job=job, index=index, items_count=len(run), wanted=1)
             for index, run in enumerate(runs)
         ],
-        batch_size=1000,
+        key="index",
     )
-    Item.objects.bulk_create(
+    bulk.insert(
         [
             Item(job=job, chunk=chunk, image_id=image_id, position=position)
             for chunk, run in zip(chunks, runs, strict=True)
             for position, image_id in enumerate(run)
         ],
-        batch_size=1000,
+        key="image",
     )

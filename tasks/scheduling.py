@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Q
 
-from tasks import candidates, dispatch, events, matching, new_replicas, turns, waiting
+from tasks import bulk, candidates, dispatch, events, matching, turns, waiting
 from tasks.models import Chunk, Job, Replica
 from tasks.reasons import EventCode
 from tasks.verification import gold
@@ -190,7 +190,7 @@ def _write(
         for node_id in grants[chunk_id]
     ]
     _show_gold(window, matched, grants, replicas)
-    return new_replicas.insert(replicas)
+    return bulk.insert(replicas, key="nonce")
 
 
 def _show_gold(
