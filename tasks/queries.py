@@ -72,6 +72,7 @@ class JobView:
     replicas_planned: int
     score_threshold: float
     mode: str
+    client_category: str
     metadata: Mapping[str, Any]
 
 
@@ -218,6 +219,7 @@ def job_view(job: Job) -> JobView:
         replicas_planned=job.replicas_planned,
         score_threshold=job.score_threshold,
         mode=job.mode,
+        client_category=job.client_category,
         metadata=job.metadata,
     )
 

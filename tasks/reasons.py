@@ -23,6 +23,10 @@ class JobReason(TextChoices):
     )
     QUOTA = "quota", "The nodes that could do it may not take more of this model yet."
     PRIORITY_QUEUE = "priority_queue", "Other jobs have their turn; this one has its share."
+    CATEGORY_EXCLUDED = (
+        "category_excluded",
+        "The nodes that could do it do not work for clients of your category.",
+    )
     VERIFYING = "verifying", "Answers are in; a second opinion is being computed."
     REFEREE = "referee", "Answers differ; the platform computes it itself."
     SMOKE_FAILED = "smoke_failed", "Its first pictures could not be computed; nothing was charged."
@@ -74,6 +78,7 @@ class NodeReason(TextChoices):
     DISK_FULL = "disk_full", "The disk is nearly full."
     BAD_LIMITS = "bad_limits", "Its limits.toml cannot be understood."
     KINDS_EXCLUDED = "kinds_excluded", "Its limits leave no kind of work."
+    CATEGORIES_EXCLUDED = "categories_excluded", "Its limits leave no client to work for."
     CLOCK_SKEW = "clock_skew", "The computer's clock is wrong."
     SUSPENDED = "suspended", "Stopped by staff."
     FLOODING = "flooding", "Stopped: it sent far more messages than work explains."

@@ -23,6 +23,7 @@ MEMORY_LOW = "memory_low"
 DISK_FULL = "disk_full"
 CLOCK_SKEW = "clock_skew"
 KINDS_EXCLUDED = "kinds_excluded"
+CATEGORIES_EXCLUDED = "categories_excluded"
 BAD_LIMITS = "bad_limits"
 
 #: Code -> (what it means, what the operator can change).
@@ -43,6 +44,10 @@ TEXTS = MappingProxyType[str, tuple[str, str]](
         DISK_FULL: ("The disk is nearly full.", "make room, or lower `cache_mib`"),
         BAD_LIMITS: ("Its limits.toml cannot be understood.", "`nodefolk-node limits` says why"),
         KINDS_EXCLUDED: ("Its limits leave no kind of work.", "`limits set kinds=none`"),
+        CATEGORIES_EXCLUDED: (
+            "Its limits leave no client to work for.",
+            "`limits set client_categories=none`",
+        ),
         CLOCK_SKEW: ("The computer's clock is wrong.", "set the clock, best by NTP"),
     }
 )

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from workers.protocol import limits, manifest
-from workers.protocol.allowance import Allowance
+from workers.protocol.allowance import UNDECLARED, Allowance, Declared
 
 VERSION = 1
 
@@ -97,6 +97,8 @@ class Announcement(Message):
     task: Literal["detect", "classify"]
     model_digest: Digest
     items: Annotated[int, Field(gt=0)]
+    #: What the client's account is for; who it is, no node learns.
+    client_category: Declared = UNDECLARED
 
 
 class Assignment(Message):
@@ -111,6 +113,7 @@ class Assignment(Message):
     model: ModelReference
     #: Report every detection with at least this score (`detect`).
     score_floor: Score
+    client_category: Declared = UNDECLARED
     inputs: Annotated[list[Input], Field(min_length=1, max_length=limits.CHUNK_ITEMS_MAX)]
     expires_at: AwareDatetime
 

@@ -174,6 +174,7 @@ LIMITS = {
     "no_battery": "on",
     "schedule": "Mon-Fri 18:00-07:00\r\n\r\nsun 00:00-24:00",
     "kinds": ["detect"],
+    "client_categories": ["research", "education"],
     "exclusive_programs": "steam, blender",
 }
 
@@ -192,6 +193,7 @@ def test_limits_are_saved_counted_and_shown_again(as_operator, operator):
             "battery": False,
             "schedule": ["mon-fri 18:00-07:00", "sun 00:00-24:00"],
             "kinds": ["detect"],
+            "client_categories": ["research", "education"],
             "exclusive_programs": ["steam", "blender"],
         },
     )
@@ -213,7 +215,7 @@ def test_what_the_machines_file_allows_stands_above_the_form(as_operator, operat
     ("field", "value"),
     [
         ("cores", "0"), ("cores", "33"), ("celsius", "500"), ("schedule", "always"),
-        ("kinds", "mining"), ("exclusive_programs", "rm -rf"), ("schedule", "mon 08:00-09:00\n" * 29),
+        ("kinds", "mining"), ("client_categories", "undeclared"), ("exclusive_programs", "rm -rf"), ("schedule", "mon 08:00-09:00\n" * 29),
     ],
 )  # fmt: skip
 def test_impossible_limits_come_back_with_the_form(as_operator, operator, field, value):
