@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tasks.models import Node
@@ -12,19 +13,27 @@ from workers.protocol.allowance import Allowance, Effective
 _CATEGORIES = "client_categories"
 
 
-def file_of(node: Node) -> Allowance:
-    """Return what the file on the machine allows, as the node last said."""
-    return Allowance(**node.profile.get("allowance", {}))
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a node may do: by its own file, by its page, and what holds of both."""
+
+    file: Allowance
+    page: Allowance
+    effective: Effective
+    #: Whether the node has what its page asks for.
+    is_told: bool
 
 
-def wishes_of(node: Node) -> Allowance:
-    """Return what the node's page asks for."""
-    return Allowance(**node.wishes)
-
-
-def of_node(node: Node) -> Effective:
-    """Return what holds: the stricter of both."""
-    return allowance.combine(file_of(node), wishes_of(node))
+def limits_of(node: Node) -> Limits:
+    """Return the node's limits; its file as it last said."""
+    file = Allowance(**node.profile.get("allowance", {}))
+    page = Allowance(**node.wishes)
+    return Limits(
+        file=file,
+        page=page,
+        effective=allowance.combine(file, page),
+        is_told=node.settings_seen >= node.settings_revision,
+    )
 
 
 def client_categories(
@@ -32,7 +41,7 @@ def client_categories(
 ) -> frozenset[str] | None:
     """Return the categories of clients a node works for; None: all.
 
-    The same as `of_node(...).client_categories`, from the stored JSON as it is: the scheduler
+    The same as `limits_of(...).effective.client_categories`, from the stored JSON as it is: the scheduler
     asks it of hundreds of nodes at a time.
     """
     file: Mapping[str, Any] = profile.get("allowance", {})

@@ -64,8 +64,8 @@ def explain(jobs: Sequence[Job], *, refusals: Mapping[str, Counter[str]], now: d
     by_reason: defaultdict[str, list[str]] = defaultdict(list)
     for job_id, word in words.items():
         by_reason[word].append(job_id)
-    for word, job_ids in sorted(by_reason.items()):
-        _set(Job.objects.filter(pk__in=job_ids), word, now=now)
+    for reason, job_ids in sorted(by_reason.items()):
+        _set(Job.objects.filter(pk__in=job_ids), reason, now=now)
     _pass_over([job.pk for job in open_jobs], now=now)
 
 

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from portal import access
-from portal.api import base, fields, idempotency, pagination
+from portal.api import base, fields, idempotency, node_limits, pagination
 from portal.api.authentication import signed_in
 from tasks import identity, nodes, queries, rotation, succession
 from tasks.models import Credibility, Node
@@ -74,6 +74,7 @@ class NodeOutput(serializers.Serializer[Any]):
         many=True, help_text="How far its unchecked answers are believed, per model version."
     )
     slots = serializers.IntegerField()
+    limits = node_limits.LimitsOutput()
     hardware = serializers.DictField()
     software_version = serializers.CharField()
     numeric_class = serializers.CharField()
@@ -209,6 +210,16 @@ class OneNode(base.Endpoint):
         """Show one of my nodes."""
         node = access.node(signed_in(request), node_id)
         return Response(NodeOutput(queries.node_view(node, now=timezone.now())).data)
+
+    @extend_schema(
+        operation_id="nodes_change", request=node_limits.NodeChange, responses=NodeOutput
+    )
+    def patch(self, request: Request, node_id: str) -> Response:
+        """Change limits of the node, as its page does; its own file may be stricter still."""
+        body = base.read(node_limits.NodeChange, request)
+        node = access.node(signed_in(request), node_id)
+        changed = nodes.change_wishes(node_id=node.pk, changes=body["limits"])
+        return Response(NodeOutput(queries.node_view(changed, now=timezone.now())).data)
 
 
 class _Steer(base.Endpoint):

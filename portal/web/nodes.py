@@ -106,8 +106,8 @@ def _page(request: PageRequest, node: Node, form: forms.LimitsForm) -> dict[str,
     return {
         "form": form,
         "rests": [form["only_when_idle"], form["no_battery"], form["no_metered"]],
-        "allowed": _allowed(node),
-        "is_told": node.settings_seen >= node.settings_revision,
+        "allowed": _allowed(view.limits.file),
+        "is_told": view.limits.is_told,
         "outlook": outlook.of_node(node, now=now),
         "node": view,
         "hardware": {key: value for key, value in view.hardware.items() if key not in SHOWN_APART},
@@ -119,12 +119,9 @@ def _page(request: PageRequest, node: Node, form: forms.LimitsForm) -> dict[str,
     }
 
 
-def _allowed(node: Node) -> list[str]:
+def _allowed(file: Allowance) -> list[str]:
     """Say in words what the machine's own file allows; empty when it limits nothing."""
-    return [
-        f"{name.replace('_', ' ')}: {words}"
-        for name, words in describe(Allowance(**node.profile.get("allowance", {})))
-    ]
+    return [f"{name.replace('_', ' ')}: {words}" for name, words in describe(file)]
 
 
 @require_POST

@@ -177,5 +177,5 @@ def test_the_schedulers_short_way_says_what_the_whole_allowance_says(file, page)
 
     short = allowances.client_categories(node.wishes, node.profile)
 
-    whole = allowances.of_node(node).client_categories
+    whole = allowances.limits_of(node).effective.client_categories
     assert short == (None if whole is None else frozenset(whole))

@@ -140,6 +140,7 @@ def test_the_operator_sees_the_node_in_the_shape_of_the_contract(operator_api, o
         "clock_skew_seconds": None,
         "credibility": [],
         "slots": 1,
+        "limits": shown["limits"],
         "hardware": {},
         "software_version": "",
         "numeric_class": "",
