@@ -63,12 +63,18 @@ def wait(request: PageRequest) -> HttpResponse:
     until = _moment(request.GET.get("until", ""))
     found = access.nodes(request.user).filter(token__expires_at=until).first() if until else None
     view = queries.node_view(found, now=now) if found else None
+    is_expired = until is None or until < now
+    is_online = view is not None and view.state == "online"
+    expected = outlook.of_node(found, now=now) if found else None
+    is_out = found is not None and found.state in {Node.State.RETIRED, Node.State.SUSPENDED}
     context = {
         "node": view,
         "until": request.GET.get("until", ""),
-        "is_expired": until is None or until < now,
-        "is_online": view is not None and view.state == "online",
-        "outlook": outlook.of_node(found, now=now) if found else None,
+        "is_expired": is_expired,
+        "is_online": is_online,
+        "outlook": expected,
+        # All has come that can, or nothing more is waited for: the page asks no longer.
+        "is_waiting": not (is_expired or is_out or (is_online and expected)),
     }
     return render(request, "nodes/_wait.html", context)
 
