@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Count, F, Max, Q, QuerySet, Sum
 
 from payments import queries as payments_queries
-from tasks import allowances, appeals, evidence, fleet, reasons, records, settlement
+from tasks import allowances, appeals, evidence, fleet, idleness, reasons, records, settlement
 from tasks.models import Ack, Chunk, Job, Node, Replica
 
 NOTHING = payments_queries.Earnings(pending_minor=0, frozen_minor=0, available_minor=0)
@@ -253,12 +253,12 @@ def job_chunks(job_id: str, *, limit: int) -> list[ChunkView]:
 
 
 def node_view(node: Node, *, now: datetime) -> NodeView:
-    """Describe a node; three queries."""
+    """Describe a node; three queries, and up to eleven while it is idle and work waits."""
     return _node_views([node], now=now)[0]
 
 
 def node_views(owner_id: int, *, now: datetime) -> list[NodeView]:
-    """Describe an operator's nodes, newest first; four queries for any number."""
+    """Describe an operator's nodes, newest first; four queries for any number, and up to eleven."""
     nodes = Node.objects.filter(owner_id=owner_id).order_by("-enrolled_at", "-pk")
     return _node_views(list(nodes), now=now)
 
@@ -337,13 +337,15 @@ def _node_views(nodes: Sequence[Node], *, now: datetime) -> list[NodeView]:
     node_ids = [node.pk for node in nodes]
     earned = payments_queries.earnings(node_ids)
     believed = records.of_nodes(node_ids, now=now)
+    running = {node_id: row["running"] for node_id, row in work.items()}
+    shown = idleness.shown(nodes, running=running, believed=believed, now=now)
     return [
         _node_view(
             node,
             work.get(node.pk, {}),
             earned.get(node.pk, NOTHING),
             believed.get(node.pk, []),
-            now=now,
+            *shown[node.pk],
         )
         for node in nodes
     ]
@@ -354,10 +356,9 @@ def _node_view(
     work: Mapping[str, Any],
     earned: payments_queries.Earnings,
     believed: Sequence[records.Record],
-    *,
-    now: datetime,
+    state: str,
+    reason: str,
 ) -> NodeView:
-    state, reason = fleet.shown_state(node, running=work.get("running", 0), now=now)
     return NodeView(
         id=node.pk,
         name=node.name,

@@ -25,9 +25,6 @@ IDLE = timedelta(seconds=limits.HEARTBEAT_IDLE_SECONDS)
 #: Heartbeats are spread by this part of their interval, so that fleets do not beat as one.
 JITTER = 0.1
 
-#: Assignments taken beyond the slots, so that none idles until the next one has come.
-AHEAD = 1
-
 #: Reason code of a report when the node already holds all it may name in a heartbeat.
 BUSY_REASON = "busy"
 #: Reasons for which running work may be finished; for all others it has only this long.
@@ -342,7 +339,7 @@ class Agent:
     @property
     def _capacity(self) -> int:
         """What the platform may send here at one time."""
-        return min(self._slots + AHEAD, limits.SLOTS_MAX)
+        return min(self._slots + limits.SLOTS_AHEAD, limits.SLOTS_MAX)
 
     def _start_waiting(self) -> list[events.Instruction]:
         """Fill free slots; the platform heard of what waits when it came."""

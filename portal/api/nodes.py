@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from portal import access
 from portal.api import base, fields, idempotency, node_limits, pagination
 from portal.api.authentication import signed_in
-from tasks import identity, nodes, queries, rotation, succession
+from tasks import identity, nodes, queries, rotation, standing, succession
 from tasks.models import Credibility, Node
 from workers.protocol import messages, signatures
 
@@ -264,24 +264,47 @@ class RetireNode(_Steer):
         return self.steer(request, node_id, nodes.retire)
 
 
+#: What a machine sends without a login: anything whose signature is right.
+SIGNED: dict[str, Any] = {
+    "request": {"application/json": {"type": "object", "additionalProperties": True}},
+    "parameters": [
+        OpenApiParameter(
+            signatures.HTTP_HEADER,
+            str,
+            OpenApiParameter.HEADER,
+            required=True,
+            description="Base64 of the Ed25519 signature over the body.",
+        )
+    ],
+    "auth": [],
+}
+
+
+class NodeStanding(base.OpenEndpoint):
+    """A machine asks what its page says of it: no login, its key signs."""
+
+    class Output(serializers.Serializer[Any]):
+        """The same as in `nodes/{id}/`."""
+
+        state = serializers.CharField()
+        reason = serializers.CharField()
+
+    @extend_schema(operation_id="nodes_standing", responses=Output, **SIGNED)
+    def post(self, request: Request, node_id: str) -> Response:
+        """Tell this machine why it does not work, in the word of its page."""
+        view = standing.of_node(
+            node_id=node_id,
+            body=request._request.body,  # noqa: SLF001 -- DRF offers only the parsed body
+            signature=request.headers.get(signatures.HTTP_HEADER, ""),
+            now=timezone.now(),
+        )
+        return Response(self.Output(view).data)
+
+
 class LeaveNode(base.OpenEndpoint):
     """The machine's own way out: no login, its key signs."""
 
-    @extend_schema(
-        operation_id="nodes_leave",
-        request={"application/json": {"type": "object", "additionalProperties": True}},
-        parameters=[
-            OpenApiParameter(
-                signatures.HTTP_HEADER,
-                str,
-                OpenApiParameter.HEADER,
-                required=True,
-                description="Base64 of the Ed25519 signature over the body.",
-            )
-        ],
-        responses={204: None},
-        auth=[],
-    )
+    @extend_schema(operation_id="nodes_leave", responses={204: None}, **SIGNED)
     def post(self, request: Request, node_id: str) -> Response:
         """Retire this machine for good at its own signed request; again changes nothing."""
         nodes.leave(

@@ -3,8 +3,8 @@
 From the platform: `Announcement`, `Assignment` or several as `Assignments`, `Withdrawal`,
 `NodeSettings`, `Receipt` (Celery messages whose only arguments are the JSON text and its
 signature). From a node: `AckMessage`, `Report` or several as `Reports`, `Heartbeat` (plain
-JSON bodies, signature in a header). Over HTTP: `KeyRotation`, by which a node changes its
-key, and `KeySuccession`, by which the platform does. Unknown fields, numbers as text, NaN
+JSON bodies, signature in a header). Over HTTP: `Inquiry`, answered by
+`Standing`; `Leave`; `KeyRotation`, by which a node changes its key, and `KeySuccession`, by which the platform does. Unknown fields, numbers as text, NaN
 and infinities are refused.
 """
 
@@ -187,6 +187,23 @@ class Leave(Message):
 
     kind: Literal["leave"] = "leave"
     node: Identifier
+
+
+class Inquiry(Message):
+    """The node asks why it gets no work; posted to the portal, signed by its key."""
+
+    kind: Literal["inquiry"] = "inquiry"
+    node: Identifier
+
+
+class Standing(BaseModel):
+    """The portal's answer: what the node's page says of it."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    state: Code
+    #: Why it does not work (`tasks.reasons.NodeReason`), empty when it does.
+    reason: Code
 
 
 class AckMessage(Message):
