@@ -20,14 +20,14 @@ from workers.protocol import limits
 NODES_MAX: Final = 100
 #: Gate -> the operator's word for it, the most telling first. A node that has free places
 #: is not refused for want of one, and shares are between jobs.
-_WORDS: Final[tuple[tuple[matching.Refusal, NodeReason], ...]] = (
-    ("numeric_class", NodeReason.NO_WORK_FOR_CLASS),
-    ("client_category", NodeReason.CATEGORIES_EXCLUDED),
-    ("owner_tried", NodeReason.NO_MATCH),
-    ("kept_apart", NodeReason.NO_MATCH),
-    ("same_network", NodeReason.NO_MATCH),
-    ("own_node", NodeReason.OWN_WORK),
-)
+GATE_WORDS: Final[Mapping[matching.Refusal, NodeReason]] = {
+    "numeric_class": NodeReason.NO_WORK_FOR_CLASS,
+    "client_category": NodeReason.CATEGORIES_EXCLUDED,
+    "owner_tried": NodeReason.NO_MATCH,
+    "kept_apart": NodeReason.NO_MATCH,
+    "same_network": NodeReason.NO_MATCH,
+    "own_node": NodeReason.OWN_WORK,
+}
 _BARRED: Final[Mapping[str, NodeReason]] = {
     Credibility.State.QUARANTINED: NodeReason.QUARANTINED,
     Credibility.State.BANNED: NodeReason.BANNED,
@@ -115,7 +115,7 @@ def _barred(records: Sequence[Record], gates: set[str] | None) -> NodeReason | N
 
 
 def _word(gates: set[str]) -> NodeReason | None:
-    return next((word for why, word in _WORDS if why in gates), None)
+    return next((word for why, word in GATE_WORDS.items() if why in gates), None)
 
 
 def _left_out(node: Node, jobs: Sequence[Job]) -> NodeReason | None:

@@ -21,7 +21,7 @@ _WORTH_TELLING: Final = (
     JobReason.CATEGORY_EXCLUDED,
 )
 #: Gate -> the client's word for it, the most telling first.
-_WORDS: Final = (
+GATE_WORDS: Final = (
     ("numeric_class", JobReason.NUMERIC_CLASS_SHORTAGE),
     ("owner_tried", JobReason.OWNERS_EXHAUSTED),
     ("kept_apart", JobReason.OWNERS_EXHAUSTED),
@@ -38,7 +38,7 @@ _LEFT_OUT: Final = (JobReason.NO_CAPABLE_NODES, JobReason.CATEGORY_EXCLUDED)
 #: Nodes looked at to tell which.
 _NODES_MAX: Final = 500
 #: Refusals that say nothing of a node that could have had the chunk.
-_NOBODYS: Final = frozenset({"own_node", "not_asked"})
+NOBODYS: Final = frozenset({"own_node", "not_asked"})
 
 
 def explain(jobs: Sequence[Job], *, refusals: Mapping[str, Counter[str]], now: datetime) -> None:
@@ -71,8 +71,8 @@ def explain(jobs: Sequence[Job], *, refusals: Mapping[str, Counter[str]], now: d
 
 def _word(refused: Counter[str]) -> JobReason:
     """Choose the client's word; nodes that refused for themselves alone do not count."""
-    told = {why for why in refused if why not in _NOBODYS}
-    return next((word for why, word in _WORDS if why in told), JobReason.NODES_BUSY)
+    told = {why for why in refused if why not in NOBODYS}
+    return next((word for why, word in GATE_WORDS if why in told), JobReason.NODES_BUSY)
 
 
 def _words_of_left_out(jobs: Mapping[Job, JobReason], *, now: datetime) -> dict[str, JobReason]:
