@@ -31,7 +31,7 @@ from workers import (
     upkeep,
 )
 from workers.config import Home
-from workers.protocol import limits
+from workers.protocol import limits, messages
 from workers.sandbox import RoomLimits
 from workers.worker import NodeApp, make_app
 
@@ -116,13 +116,22 @@ def _status(options: argparse.Namespace, home: Home) -> int:
     settings = config.read(home)
     state = status.read(home)
     now = datetime.now(UTC)
-    told = standing.ask(settings, key=identity.load_key(home.key_file), now=now)
+    told = _told(settings, home, now=now)
     condition = status.judge(state, is_alive=status.is_alive(state), told=told, now=now)
     if options.json:
         _say(condition.model_dump_json(indent=2))
     else:
         _say("\n".join(_table(condition)))
     return EXIT_OK if condition.is_healthy else EXIT_ISSUES
+
+
+def _told(settings: config.Config, home: Home, *, now: datetime) -> messages.Standing | None:
+    """Ask the portal, if the key is there to show who asks; `doctor` tells what ails it."""
+    try:
+        key = identity.load_key(home.key_file)
+    except identity.BadKeyFile:
+        return None
+    return standing.ask(settings, key=key, now=now)
 
 
 def _pause(options: argparse.Namespace, home: Home) -> int:
