@@ -158,6 +158,8 @@ class ReplicaView:
     rule: str
     reason: str
     reason_text: str
+    #: What the node's own report named when it had no answer; empty when it had.
+    node_said: str
     #: Of its appeal: "" when there is none, else `Appeal.State`.
     appeal_state: str
     appeal_note: str
@@ -301,6 +303,7 @@ def _replica_view(
         may_appeal=appeal is None and appeals.may_be_lodged(replica, now=now),
         reason=replica.reason,
         reason_text=_text(reasons.ReplicaReason, replica.reason),
+        node_said=replica.error_code,
         reward_minor=reward.reward_minor if reward else 0,
         reward_state=reward.state if reward else "",
         released_at=reward.released_at if reward else None,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import allowances, jobs, nodes, outgoing, scheduling
+from tasks import allowances, jobs, nodes, outgoing, queries, scheduling
 from tasks.models import Job, Node, Replica
 from tests import factories
 from tests.tasks import work
@@ -153,8 +153,8 @@ def test_work_handed_back_for_its_client_goes_to_another_owner(client_user):
     factories.announce(job, nodes=[second])
     scheduling.assign_ready(now=work.NOW)
 
-    replica.refresh_from_db()
-    assert (replica.reason, replica.error_code) == ("handed_back", "category_not_allowed")
+    (shown,) = queries.replica_views(list(queries.replica_rows(first.pk)), now=work.NOW)
+    assert (shown.reason, shown.node_said) == ("handed_back", "category_not_allowed")
     assert [row.node for row in work.leased(job)] == [second]
     assert work.unsound() == []
 
