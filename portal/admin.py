@@ -69,7 +69,7 @@ class KycCaseAdmin(ReadOnlyAdmin):
 
 @admin.register(User)
 class UserAdmin(ReadOnlyAdmin):
-    """People and their roles; only the roles can be changed here."""
+    """People, their roles and what their accounts are for; nothing else can be changed here."""
 
     list_display = (
         "email",
@@ -78,9 +78,10 @@ class UserAdmin(ReadOnlyAdmin):
         "is_annotator",
         "is_staff",
         "is_active",
+        "client_category",
         "joined_at",
     )
-    list_filter = ("is_staff", "is_operator", "is_active")
+    list_filter = ("is_staff", "is_operator", "is_active", "client_category")
     search_fields = ("email",)
     ordering = ("-joined_at", "-pk")
     fields = (
@@ -90,6 +91,8 @@ class UserAdmin(ReadOnlyAdmin):
         "is_operator",
         "is_annotator",
         "is_staff",
+        "client_category",
+        "is_category_fixed",
         "joined_at",
         "last_login",
     )
@@ -166,6 +169,7 @@ class JobAdmin(ReadOnlyAdmin):
         "owner",
         "state",
         "reason",
+        "client_category",
         "items_total",
         "items_final",
         "items_failed",

@@ -261,6 +261,8 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    # The fields that a PATCH must have are those its form says.
+    "COMPONENT_SPLIT_PATCH": False,
     # Enumerations stay where they are used instead of becoming components with made-up names.
     "POSTPROCESSING_HOOKS": [],
 }

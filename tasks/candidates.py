@@ -15,7 +15,7 @@ from django.db import connection
 from django.db.models import Count, Exists, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
-from tasks import fleet, matching
+from tasks import allowances, fleet, matching
 from tasks.models import Ack, Apart, Chunk, Credibility, Job, Node, Replica
 from tasks.models.replicas import ENDED_WITHOUT_ANSWER
 from tasks.reasons import ReplicaReason
@@ -179,6 +179,7 @@ def _ready(
         client=job.owner_id,
         target_error=job.target_error,
         mode=job.mode,
+        client_category=job.client_category,
         wanted=chunk.wanted,
         granted=chunk.granted,
         priority=job.priority,
@@ -224,6 +225,7 @@ def free_nodes(
             network=node.network,
             numeric_class=node.numeric_class,
             jobs=frozenset(acked[node.pk]),
+            client_categories=allowances.client_categories(node.wishes, node.profile),
             records=records[node.pk],
         )
         for node in found

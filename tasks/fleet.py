@@ -14,6 +14,8 @@ from workers.protocol import limits
 
 #: A node is online while its last sign of life is younger than two idle heartbeats.
 ONLINE = timedelta(seconds=2 * limits.HEARTBEAT_IDLE_SECONDS + 30)
+#: A heartbeat may be this long under way without its clock being called wrong.
+CLOCK_ERROR_MS_MIN = 5_000
 
 
 def online(*, now: datetime) -> QuerySet[Node]:
@@ -94,3 +96,12 @@ def shown_state(node: Node, *, running: int, now: datetime) -> tuple[str, str]:
         paused = node.reason == NodeReason.PAUSED_LOCALLY
         return ("paused" if paused else "online"), node.reason
     return "online", "" if running else NodeReason.NO_WORK
+
+
+def clock_text(skew_ms: int | None) -> str:
+    """Say how wrong a clock is; what a message takes to arrive is no error of the clock."""
+    if skew_ms is None:
+        return ""
+    if abs(skew_ms) < CLOCK_ERROR_MS_MIN:
+        return "right"
+    return f"{abs(skew_ms) / 1000:.0f} s {'fast' if skew_ms > 0 else 'slow'}"

@@ -163,8 +163,17 @@ def quote(*, owner_id: int, request: JobRequest, now: datetime) -> Quote:
     )
 
 
-def submit(*, owner_id: int, request: JobRequest, now: datetime) -> Job:
+def submit(
+    *,
+    owner_id: int,
+    request: JobRequest,
+    now: datetime,
+    client_category: str = Job.ClientCategory.UNDECLARED,
+) -> Job:
     """Buy a job: hold its price, cut it into chunks, announce it after commit.
+
+    `client_category`: what the owner's account is for; only nodes that work for such clients
+    get it.
 
     Raises:
         Refused: with the field and code of what cannot be bought.
@@ -182,6 +191,7 @@ def submit(*, owner_id: int, request: JobRequest, now: datetime) -> Job:
             replicas_planned=plan.replicas,
             score_threshold=request.score_threshold,
             mode=request.mode,
+            client_category=Job.ClientCategory(client_category),
             metadata=dict(request.metadata),
             price_minor=plan.price.price_minor,
             reward_image_minor=pricing.reward_minor(kind=_kind(request), images=1),

@@ -31,6 +31,7 @@ RECORD_FULL: Final = 20.0
 Refusal = Literal[
     "own_node",
     "not_asked",
+    "client_category",
     "owner_tried",
     "kept_apart",
     "same_network",
@@ -69,6 +70,8 @@ class Candidate:
     records: Mapping[str, Record] = field(default_factory=dict)
     #: Jobs it acknowledged.
     jobs: frozenset[str] = frozenset()
+    #: Categories of clients it works for; None: all.
+    client_categories: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,7 @@ class Ready:
     wanted: int
     granted: int
     mode: str = "normal"
+    client_category: str = "undeclared"
     priority: int = 1
     #: Age order: the smaller is the older.
     since: float = 0.0
@@ -260,6 +264,11 @@ class _Round:
         gates: tuple[tuple[bool, Refusal], ...] = (
             (node.owner == chunk.client, "own_node"),
             (not is_asked, "not_asked"),
+            (
+                node.client_categories is not None
+                and chunk.client_category not in node.client_categories,
+                "client_category",
+            ),
             (record is not None and record.is_barred, "barred"),
             (bool(pinned) and node.numeric_class != pinned, "numeric_class"),
             (node.owner in tried, "owner_tried"),

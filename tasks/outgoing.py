@@ -10,7 +10,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from django.db import transaction
 from django.db.models import F
@@ -21,7 +21,7 @@ from tasks.celery import app
 from tasks.models import Job, Node, Replica
 from tasks.reasons import EventCode
 from workers.protocol import limits, messages, routes, signatures
-from workers.protocol.allowance import Allowance
+from workers.protocol.allowance import Allowance, Declared
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ def send_announcement(*, job_id: str) -> None:
         task="classify" if job.kind == Job.Kind.CLASSIFY else "detect",
         model_digest=job.model.blob_id,
         items=job.items_total,
+        client_category=cast("Declared", job.client_category),
     )
     key = routes.announcement_key(job.kind, job.model.blob_id)
     _publish(queues.ANNOUNCE, key, routes.TASK_ANNOUNCE, message)

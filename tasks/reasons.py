@@ -23,6 +23,10 @@ class JobReason(TextChoices):
     )
     QUOTA = "quota", "The nodes that could do it may not take more of this model yet."
     PRIORITY_QUEUE = "priority_queue", "Other jobs have their turn; this one has its share."
+    CATEGORY_EXCLUDED = (
+        "category_excluded",
+        "The nodes that could do it do not work for clients of your category.",
+    )
     VERIFYING = "verifying", "Answers are in; a second opinion is being computed."
     REFEREE = "referee", "Answers differ; the platform computes it itself."
     SMOKE_FAILED = "smoke_failed", "Its first pictures could not be computed; nothing was charged."
@@ -60,6 +64,12 @@ class NodeReason(TextChoices):
     """Why a node does not work; nodes report these words."""
 
     NO_WORK = "no_work", "Ready; no work at the moment."
+    NO_WORK_FOR_CLASS = "no_work_for_class", "Ready; what waits is bound to other processors."
+    NO_MATCH = "no_match", "Ready; what waits needs another owner or network."
+    OWN_WORK = "own_work", "Ready; what waits is your own, which others compute."
+    QUOTA_LOW = "quota_low", "It may hold no more until more of its work has succeeded."
+    QUARANTINED = "quarantined", "No work for a week: it was caught a second time."
+    BANNED = "banned", "No work until staff decide: it was caught a third time."
     PAUSED_LOCALLY = "paused_locally", "Paused on the machine itself."
     PAUSED_ON_PAGE = "paused_on_page", "Paused on its page."
     MODEL_DOWNLOADING = "model_downloading", "Fetching a model."
@@ -73,7 +83,8 @@ class NodeReason(TextChoices):
     MEMORY_LOW = "memory_low", "Too little memory is free."
     DISK_FULL = "disk_full", "The disk is nearly full."
     BAD_LIMITS = "bad_limits", "Its limits.toml cannot be understood."
-    KINDS_EXCLUDED = "kinds_excluded", "Its limits leave no kind of work."
+    KINDS_EXCLUDED = "kinds_excluded", "Its limits leave out the kinds of work there are."
+    CATEGORIES_EXCLUDED = "categories_excluded", "Its limits leave out the clients who have work."
     CLOCK_SKEW = "clock_skew", "The computer's clock is wrong."
     SUSPENDED = "suspended", "Stopped by staff."
     FLOODING = "flooding", "Stopped: it sent far more messages than work explains."

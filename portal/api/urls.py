@@ -45,6 +45,7 @@ urlpatterns = [
     path("nodes/<str:node_id>/pause/", nodes.PauseNode.as_view()),
     path("nodes/<str:node_id>/resume/", nodes.ResumeNode.as_view()),
     path("nodes/<str:node_id>/retire/", nodes.RetireNode.as_view()),
+    path("nodes/<str:node_id>/standing/", nodes.NodeStanding.as_view()),
     path("nodes/<str:node_id>/leave/", nodes.LeaveNode.as_view()),
     path("nodes/<str:node_id>/keys/", nodes.NodeKeys.as_view()),
     path("platform-keys/", nodes.PlatformKeys.as_view()),

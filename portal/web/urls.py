@@ -66,5 +66,6 @@ urlpatterns = [
     path("account/", account.show, name="account"),
     path("docs/errors/", problems.show, name="problem-list"),
     path("docs/errors/<str:code>", problems.show, name="problem"),
+    path("account/category/", account.declare, name="account-category"),
     path("account/operator/", account.switch_operator, name="account-operator"),
 ]

@@ -94,9 +94,27 @@ def test_a_node_is_suspended(desk, operator):
 def test_roles_change_and_addresses_do_not(desk, client_user):
     path = f"/admin/portal/user/{client_user.pk}/change/"
 
-    desk.post(path, {"is_active": "on", "is_operator": "on", "email": "other@example.com"})
+    sent = {"is_active": "on", "is_operator": "on", "client_category": "undeclared"}
+    desk.post(path, {**sent, "email": "other@example.com"})
 
     changed = User.objects.get(pk=client_user.pk)
     assert changed.is_operator
     assert not changed.is_client
     assert changed.email == client_user.email
+
+
+def test_staff_correct_what_an_account_is_for(desk, client_user):
+    path = f"/admin/portal/user/{client_user.pk}/change/"
+
+    desk.post(
+        path,
+        {
+            "is_active": "on",
+            "is_client": "on",
+            "client_category": "commercial",
+            "is_category_fixed": "on",
+        },
+    )
+
+    changed = User.objects.get(pk=client_user.pk)
+    assert (changed.client_category, changed.is_category_fixed) == ("commercial", True)

@@ -108,6 +108,16 @@ def test_an_announcement_reaches_a_node_signed_and_its_time_is_kept(job, inbox):
     assert before <= job.announced_at == job.announced_again_at == message.sent_at
 
 
+def test_an_announcement_says_what_the_client_is_and_not_who(job, client_user, inbox):
+    Job.objects.update(client_category="nonprofit")
+
+    outgoing.send_announcement(job_id=job.pk)
+
+    ((_, text),) = inbox()
+    assert messages.Announcement.model_validate_json(text).client_category == "nonprofit"
+    assert client_user.email not in text
+
+
 def test_announcing_again_keeps_the_first_time(job, inbox):
     first = job.announced_at
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
@@ -21,7 +22,7 @@ from tests.workers.node_process import (
     start,
     wait_until,
 )
-from tests.workers.platform_double import Served, make_input
+from tests.workers.platform_double import NODE_ID, Served, make_input
 from workers import control, status
 from workers.protocol import messages, routes
 from workers.protocol.allowance import Allowance
@@ -83,6 +84,37 @@ def test_a_changed_limit_is_obeyed_within_seconds(own_node):
 
     report = own_node.platform.receive(is_report_of(assignment)).report
     assert (report.status, report.reason) == ("handed_back", "kind_not_allowed")
+
+
+def test_what_the_file_forbids_is_not_computed_though_the_page_and_the_server_want_it(own_node):
+    control.write_limits(own_node.home, Allowance(client_categories=["research"]))
+    own_node.platform.receive(
+        lambda found: (
+            found.kind == "heartbeat"
+            and found.heartbeat.profile is not None
+            and found.heartbeat.profile.allowance.client_categories == ["research"]
+        )
+    )
+    wishes = Allowance(client_categories=["research", "commercial"])
+    own_node.platform.send(
+        routes.TASK_SETTINGS,
+        messages.NodeSettings(
+            sent_at=datetime.now(UTC), node=NODE_ID, revision=1, is_paused=False, wishes=wishes
+        ),
+    )
+    forbidden = own_node.assignment(client_category="commercial")
+    allowed = own_node.assignment(client_category="research")
+
+    for assignment in (forbidden, allowed):
+        own_node.platform.send(routes.TASK_ASSIGN, assignment)
+
+    refused = own_node.platform.receive(is_report_of(forbidden)).report
+    assert (refused.status, refused.reason, refused.answers) == (
+        "handed_back",
+        "category_not_allowed",
+        [],
+    )
+    assert own_node.platform.receive(is_report_of(allowed)).report.status == "done"
 
 
 def test_a_report_made_while_broker_and_portal_are_gone_arrives_when_they_are_back(own_node):
