@@ -27,6 +27,7 @@ class JobReason(TextChoices):
     REFEREE = "referee", "Answers differ; the platform computes it itself."
     SMOKE_FAILED = "smoke_failed", "Its first pictures could not be computed; nothing was charged."
     APP_ERRORS = "app_errors", "Most nodes fail on it in the same way; failed work is not charged."
+    PLATFORM_DRAINED = "platform_drained", "The platform gives out no new work for a while."
     PAUSED_BY_CLIENT = "paused_by_client", "You paused this job."
     NOTHING_AGREED = "nothing_agreed", "No picture could be computed reliably."
 
@@ -50,7 +51,7 @@ class ReplicaReason(TextChoices):
     INVALID_ANSWER = "invalid_answer", "The answer breaks the rules for answers."
     JOB_CANCELLED = "job_cancelled", "The client cancelled; the work is paid."
     NOT_NEEDED = "not_needed", "Others decided first; the work is paid."
-    NODE_REMOVED = "node_removed", "The node was retired or suspended."
+    NODE_REMOVED = "node_removed", "The node was retired, suspended or quarantined."
     HANDED_BACK = "handed_back", "The node gave it back."
     APPEAL_UPHELD = "appeal_upheld", "Refused first; the appeal was upheld."
     NODE_ERROR = "node_error", "The node could not compute it."
@@ -77,6 +78,8 @@ class NodeReason(TextChoices):
     CLOCK_SKEW = "clock_skew", "The computer's clock is wrong."
     SUSPENDED = "suspended", "Stopped by staff."
     FLOODING = "flooding", "Stopped: it sent far more messages than work explains."
+    DRAINED = "drained", "Staff give it no new work; what it has it finishes."
+    QUARANTINED = "quarantined", "Staff look into it: no work, and its answers wait for others."
     RETIRED = "retired", "Left for good."
 
 

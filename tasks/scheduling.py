@@ -20,6 +20,7 @@ from django.db.models import F, Q
 
 from tasks import candidates, dispatch, events, matching, new_replicas, waiting
 from tasks.models import Chunk, Job, Replica
+from tasks.operations import platform
 from tasks.reasons import EventCode
 from tasks.verification import gold
 
@@ -76,6 +77,10 @@ def _assign_pass(
     """
     jobs = candidates.jobs_with_work(job_ids=job_ids)
     if not jobs:
+        return [], False
+    if platform.is_drained():
+        with transaction.atomic():
+            waiting.explain_drained(jobs, now=now)
         return [], False
     window = candidates.window(jobs)
     nodes = candidates.free_nodes(jobs, now=now, node_ids=node_ids)

@@ -18,6 +18,7 @@ _WORTH_TELLING: Final = (
     JobReason.NO_CAPABLE_NODES,
     JobReason.OWNERS_EXHAUSTED,
     JobReason.NUMERIC_CLASS_SHORTAGE,
+    JobReason.PLATFORM_DRAINED,
 )
 #: Gate -> the client's word for it, the most telling first.
 _WORDS: Final = (
@@ -62,6 +63,12 @@ def _word(refused: Counter[str]) -> JobReason:
     """Choose the client's word; nodes that refused for themselves alone do not count."""
     told = {why for why in refused if why not in _NOBODYS}
     return next((word for why, word in _WORDS if why in told), JobReason.NODES_BUSY)
+
+
+def explain_drained(jobs: Sequence[Job], *, now: datetime) -> None:
+    """Write down that no job is given out work: the platform is drained. Up to three queries."""
+    named = [job.pk for job in jobs if job.state in candidates.OPEN]
+    _set(Job.objects.filter(pk__in=named), JobReason.PLATFORM_DRAINED, now=now)
 
 
 def explain_at_work(*, now: datetime) -> None:

@@ -156,6 +156,8 @@ class Chunk(models.Model):
         related_name="chunks",
     )
     gold_position = models.PositiveSmallIntegerField(null=True)
+    #: Owners whose believed answers staff want behind the result; 0: as the policy says.
+    owners_wanted = models.PositiveSmallIntegerField(default=0)
     #: When the referee was asked, when it answered and what: as `Replica.answer`, or a code.
     referee_asked_at = models.DateTimeField(null=True)
     referee_at = models.DateTimeField(null=True)
