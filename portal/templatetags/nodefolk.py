@@ -163,7 +163,8 @@ def age(moment: datetime | None, now: datetime) -> str:
     days = (now - moment).days
     if days >= 2:
         return f"{days} days"
-    return seconds(max(0, round((now - moment).total_seconds())) * 1000)
+    passed = max(0, round((now - moment).total_seconds()))
+    return seconds(passed * 1000) if passed else "0 s"
 
 
 @register.simple_tag
