@@ -218,6 +218,12 @@ class Chunk(models.Model):
                 condition=Q(referee_asked_at__isnull=False, referee_at=None),
                 name="chunk_refereeing",
             ),
+            # Read by the referee: what it computed in the last hour.
+            models.Index(
+                fields=["referee_at"],
+                condition=Q(referee_at__isnull=False),
+                name="chunk_refereed",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from django.db.models import Count, F, Min, Q
 
@@ -15,8 +15,8 @@ from tasks.operations import log
 
 #: Kept messages of a node that are listed.
 MESSAGES_MAX: Final = 10
-#: Its newest work, looked through for them.
-REPLICAS_MAX: Final = 200
+#: Of its work, the newest is looked through.
+REPLICAS_MAX: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,23 +49,26 @@ class JobDetail:
 
 
 def of_node(node: Node, *, now: datetime) -> NodeDetail:
-    """Describe a node. Six queries, over replica_held_by_node and replica_by_node."""
-    mine = Replica.objects.filter(node=node)
-    unsettled = mine.filter(chunk__state__in=[Chunk.State.OPEN, Chunk.State.PROVISIONAL])
-    counts = unsettled.aggregate(
-        undecided=Count("pk", filter=Q(state=Replica.State.REPORTED)),
-        doubted=Count("pk", filter=Q(doubted_at__isnull=False)),
+    """Describe a node by its newest work. Six queries, over replica_by_node and by key."""
+    newest: list[tuple[Any, ...]] = list(
+        Replica.objects.filter(node=node)
+        .order_by("-assigned_at", "-pk")
+        .values_list("chunk", "state", "doubted_at", "signed_report")[:REPLICAS_MAX]
     )
-    leased = mine.filter(state=Replica.State.LEASED).count()
+    answered = {Replica.State.REPORTED, Replica.State.ACCEPTED}
+    doubted = [chunk for chunk, state, at, _ in newest if at is not None and state in answered]
+    leased = Replica.objects.filter(node=node, state=Replica.State.LEASED).count()
     state, reason = fleet.shown_state(node, running=leased, now=now)
     return NodeDetail(
         state=state,
         reason=reason,
         leased=leased,
-        undecided=counts["undecided"],
-        doubted=counts["doubted"],
+        undecided=sum(state == Replica.State.REPORTED for _, state, _, _ in newest),
+        doubted=Chunk.objects.filter(
+            pk__in=doubted, state__in=[Chunk.State.OPEN, Chunk.State.PROVISIONAL]
+        ).count(),
         records=records.of_nodes([node.pk], now=now).get(node.pk, []),
-        messages=_messages(node),
+        messages=_messages({kept for _, _, _, kept in newest if kept is not None}),
         actions=log.newest(target=node.pk),
     )
 
@@ -99,8 +102,5 @@ def of_job(job: Job) -> JobDetail:
     )
 
 
-def _messages(node: Node) -> list[SignedReport]:
-    """Return the newest kept messages of a node, found by its newest work. Two queries."""
-    newest = Replica.objects.filter(node=node).order_by("-assigned_at", "-pk")
-    kept = set(newest.values_list("signed_report", flat=True)[:REPLICAS_MAX]) - {None}
+def _messages(kept: set[int]) -> list[SignedReport]:
     return list(SignedReport.objects.filter(pk__in=kept).order_by("-pk")[:MESSAGES_MAX])

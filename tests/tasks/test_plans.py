@@ -13,7 +13,7 @@ from bench import history
 from payments import ledger
 from tasks import leases, scheduling, sweeps
 from tasks.models import Chunk, Job, Node, Replica
-from tasks.operations import details, overview, quarantines, replays
+from tasks.operations import details, overview, replays
 from tasks.verification import finality
 from tests import factories
 from workers.protocol import messages
@@ -97,7 +97,7 @@ def test_no_hot_statement_scans_a_long_table(scene):
     assert watcher.scans == {}
 
 
-def test_no_look_and_no_act_of_staff_scans_a_long_table(scene):
+def test_no_look_of_staff_and_no_replay_scans_a_long_table(scene):
     now = datetime.now(UTC)
     staff = factories.make_user("staff")
     job_id = history.submit(scene, now=now)
@@ -111,11 +111,5 @@ def test_no_look_and_no_act_of_staff_scans_a_long_table(scene):
     watcher.run("job", lambda: details.of_job(job))
     watcher.run("node", lambda: details.of_node(node, now=now))
     watcher.run("replay", lambda: replays.replay_job(job_id=job_id, staff_id=staff.pk, now=now))
-    watcher.run(
-        "quarantine",
-        lambda: quarantines.impose(
-            node_id=node.pk, model_id=None, staff_id=staff.pk, note="", now=now
-        ),
-    )
 
     assert watcher.scans == {}

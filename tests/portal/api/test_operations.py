@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.utils import timezone
 
+from tasks import queues
 from tasks.models import Node
 from tests import factories
 from tests.portal.api import calls
@@ -33,7 +34,9 @@ def test_staff_see_the_state_of_the_platform(staff_api, client_user):
     assert seen["gates"].keys() == {"chunks", "nodes", "grants", "by_gate"}
     assert seen["referee"]["budget_images"] == 2000
     assert seen["platform"]["drained_at"] is None
-    assert len(seen["broker"]["queues"]) == 5
+    assert [queue["name"] for queue in seen["broker"]["queues"]] == [
+        queue.name for queue in queues.PLATFORM_QUEUES
+    ]
 
 
 def test_others_find_nothing(stranger_api, client):

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tasks import broker, scheduling, sweeps
+from tasks import broker, queues, scheduling, sweeps
 from tasks.models import Chunk, Credibility, GoldItem, Job, Node, Replica
 from tasks.operations import gates, messages, overview
 from tests import factories
@@ -17,6 +17,7 @@ from tests.tasks.verification import trust
 
 pytestmark = pytest.mark.django_db
 SECOND = timedelta(seconds=1)
+NAMES = [queue.name for queue in queues.PLATFORM_QUEUES]
 
 
 @pytest.fixture
@@ -237,13 +238,7 @@ def test_the_embedded_broker_tells_depths_alone(settings, tmp_path):
     seen = messages.queues()
 
     assert seen.source == "embedded"
-    assert {queue.name: queue.ready for queue in seen.queues} == {
-        "platform.reports": 0,
-        "platform.acks": 0,
-        "platform.heartbeats": 0,
-        "platform.work": 0,
-        "platform.dead": 0,
-    }
+    assert [(queue.name, queue.ready) for queue in seen.queues] == [(name, 0) for name in NAMES]
     assert {(queue.unacknowledged, queue.consumers) for queue in seen.queues} == {(None, None)}
 
 
@@ -252,13 +247,7 @@ def test_the_management_tells_of_each_queue():
     seen = messages.queues()
 
     assert seen.source == "management"
-    assert [queue.name for queue in seen.queues] == [
-        "platform.reports",
-        "platform.acks",
-        "platform.heartbeats",
-        "platform.work",
-        "platform.dead",
-    ]
+    assert [queue.name for queue in seen.queues] == NAMES
     assert {queue.oldest_at for queue in seen.queues} == {None}
 
 
@@ -269,7 +258,7 @@ def test_without_the_management_a_connection_tells_depths(settings):
     seen = messages.queues()
 
     assert seen.source == "connection"
-    assert len(seen.queues) == 5
+    assert [queue.name for queue in seen.queues] == NAMES
     assert {queue.consumers for queue in seen.queues} == {None}
 
 
