@@ -270,7 +270,12 @@ def lock_free(node_ids: Iterable[str]) -> dict[str, int]:
 
     Two schedulers that chose the same node wait here, so its slots are never promised twice.
     """
-    rows = Node.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=set(node_ids))
+    rows = Node.objects.select_for_update(of=("self",), no_key=True).filter(
+        # Staff may have been faster.
+        pk__in=set(node_ids),
+        drained_at=None,
+        quarantined_at=None,
+    )
     slots = {node.pk: node.slots for node in rows.order_by("pk")}
     held_now = _held_by(slots)
     return {node_id: count - held_now[node_id] for node_id, count in slots.items()}
@@ -309,7 +314,9 @@ def _records(
 
 
 def is_barred(row: Credibility, *, now: datetime) -> bool:
-    """Say whether strikes keep the node from work of the model."""
+    """Say whether strikes, or staff, keep the node from work of the model."""
+    if row.quarantined_at is not None:
+        return True
     if row.state == Credibility.State.BANNED:
         return True
     is_quarantined = row.state == Credibility.State.QUARANTINED

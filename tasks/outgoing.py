@@ -36,7 +36,20 @@ def send_announcement(*, job_id: str) -> None:
     _connect()
     now = datetime.now(UTC)
     _note_announced(job_id, now=now)
-    message = messages.Announcement(
+    key = routes.announcement_key(job.kind, job.model.blob_id)
+    _publish(queues.ANNOUNCE, key, routes.TASK_ANNOUNCE, _announcement(job, now=now))
+
+
+def send_announcements_to(*, node_id: str, job_ids: Sequence[str]) -> None:
+    """Publish the announcements of jobs into one node's own queue, oldest first."""
+    jobs = Job.objects.filter(pk__in=job_ids).select_related("model")
+    for job in jobs.order_by("submitted_at", "pk"):
+        message = _announcement(job, now=datetime.now(UTC))
+        _publish(queues.ASSIGN, routes.node_queue_name(node_id), routes.TASK_ANNOUNCE, message)
+
+
+def _announcement(job: Job, *, now: datetime) -> messages.Announcement:
+    return messages.Announcement(
         sent_at=now,
         job=job.pk,
         task="classify" if job.kind == Job.Kind.CLASSIFY else "detect",
@@ -44,8 +57,6 @@ def send_announcement(*, job_id: str) -> None:
         items=job.items_total,
         client_category=cast("Declared", job.client_category),
     )
-    key = routes.announcement_key(job.kind, job.model.blob_id)
-    _publish(queues.ANNOUNCE, key, routes.TASK_ANNOUNCE, message)
 
 
 def _note_announced(job_id: str, *, now: datetime) -> None:

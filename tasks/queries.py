@@ -104,6 +104,8 @@ class NodeView:
     state: str
     reason: str
     reason_text: str
+    #: What staff say of it while they give it no work; "" else.
+    staff_note: str
     last_seen_at: datetime | None
     enrolled_at: datetime
     #: How far its clock was ahead (behind: negative) at its newest heartbeat, seconds.
@@ -368,6 +370,7 @@ def _node_view(
         state=state,
         reason=reason,
         reason_text=_text(reasons.NodeReason, reason),
+        staff_note=node.quarantine_note or node.drain_note,
         last_seen_at=node.last_seen_at,
         enrolled_at=node.enrolled_at,
         clock_skew_seconds=None if node.clock_skew_ms is None else node.clock_skew_ms / 1000,

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -92,7 +93,9 @@ class Api:
 
 
 @contextlib.contextmanager
-def session(*, management_url: str, vhost: str) -> Iterator[Api]:
+def session(
+    *, management_url: str, vhost: str, timeout_seconds: float = TIMEOUT_SECONDS
+) -> Iterator[Api]:
     """Yield an `Api` for `http://admin:password@host:port`."""
     parts = urlsplit(management_url)
     host = parts.netloc.rpartition("@")[2]
@@ -100,7 +103,7 @@ def session(*, management_url: str, vhost: str) -> Iterator[Api]:
     with httpx.Client(
         base_url=urlunsplit((parts.scheme, host, parts.path, "", "")),
         auth=(login.username, login.password),
-        timeout=TIMEOUT_SECONDS,
+        timeout=timeout_seconds,
     ) as client:
         yield Api(client, vhost=vhost)
 
@@ -206,6 +209,20 @@ def drop_node_user(api: Api, *, node_id: str) -> None:
 def has_queue(api: Api, *, name: str) -> bool:
     """Say whether the queue is there."""
     return api.exists("queues", api.vhost, name)
+
+
+def queue_state(api: Api, *, name: str) -> dict[str, Any]:
+    """Return a queue's name, ready, unacknowledged, consumers and oldest_at."""
+    found = api.get("queues", api.vhost, name)
+    sent_at = found.get("head_message_timestamp")
+    return {
+        "name": name,
+        # Nothing is counted in the first seconds of a queue.
+        "ready": int(found.get("messages_ready", 0)),
+        "unacknowledged": int(found.get("messages_unacknowledged", 0)),
+        "consumers": int(found.get("consumers", 0)),
+        "oldest_at": datetime.fromtimestamp(sent_at, UTC) if sent_at else None,
+    }
 
 
 def delete_queue(api: Api, *, name: str) -> None:

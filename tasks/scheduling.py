@@ -21,6 +21,7 @@ from django.db.models import F, Q
 
 from tasks import bulk, candidates, dispatch, events, matching, turns, waiting
 from tasks.models import Chunk, Job, Replica
+from tasks.operations import platform
 from tasks.reasons import EventCode
 from tasks.verification import gold
 
@@ -79,6 +80,10 @@ def _assign_pass(
     """
     jobs = candidates.jobs_with_work(job_ids=job_ids)
     if not jobs:
+        return [], False
+    if platform.is_drained():
+        with transaction.atomic():
+            waiting.explain_drained(jobs, now=now)
         return [], False
     nodes = candidates.free_nodes(jobs, now=now, node_ids=node_ids)
     # Of a busy fleet's chunks one of each job is enough, to say what it waits for.

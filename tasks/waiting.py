@@ -19,6 +19,7 @@ _WORTH_TELLING: Final = (
     JobReason.OWNERS_EXHAUSTED,
     JobReason.NUMERIC_CLASS_SHORTAGE,
     JobReason.CATEGORY_EXCLUDED,
+    JobReason.PLATFORM_DRAINED,
 )
 #: Gate -> the client's word for it, the most telling first.
 GATE_WORDS: Final = (
@@ -97,6 +98,12 @@ def _words_of_left_out(jobs: Mapping[Job, JobReason], *, now: datetime) -> dict[
         elif word == JobReason.CATEGORY_EXCLUDED:
             words[job.pk] = JobReason.NODES_BUSY
     return words
+
+
+def explain_drained(jobs: Sequence[Job], *, now: datetime) -> None:
+    """Write down that no job is given out work: the platform is drained. Up to three queries."""
+    named = [job.pk for job in jobs if job.state in candidates.OPEN]
+    _set(Job.objects.filter(pk__in=named), JobReason.PLATFORM_DRAINED, now=now)
 
 
 def explain_at_work(*, now: datetime) -> None:

@@ -41,6 +41,9 @@ class Record(serializers.Serializer[Any]):
     barred_until = serializers.DateTimeField(
         allow_null=True, help_text="No work of this model until then."
     )
+    staff_note = serializers.CharField(
+        help_text="What staff say of a quarantine of theirs; empty else."
+    )
 
 
 class NodeOutput(serializers.Serializer[Any]):
@@ -65,6 +68,9 @@ class NodeOutput(serializers.Serializer[Any]):
     state = serializers.ChoiceField(["online", "offline", "paused", "suspended", "retired"])
     reason = serializers.CharField(help_text="Why it does not work; empty when it does.")
     reason_text = serializers.CharField()
+    staff_note = serializers.CharField(
+        help_text="What staff say while they give it no work; empty else."
+    )
     last_seen_at = serializers.DateTimeField(allow_null=True)
     enrolled_at = serializers.DateTimeField()
     clock_skew_seconds = serializers.FloatField(

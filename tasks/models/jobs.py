@@ -172,6 +172,8 @@ class Chunk(models.Model):
         related_name="chunks",
     )
     gold_position = models.PositiveSmallIntegerField(null=True)
+    #: Owners whose believed answers staff want behind the result; 0: as the policy says.
+    owners_wanted = models.PositiveSmallIntegerField(default=0)
     #: When the referee was asked, when it answered and what: as `Replica.answer`, or a code.
     referee_asked_at = models.DateTimeField(null=True)
     referee_at = models.DateTimeField(null=True)
@@ -231,6 +233,12 @@ class Chunk(models.Model):
                 fields=["referee_asked_at", "id"],
                 condition=Q(referee_asked_at__isnull=False, referee_at=None),
                 name="chunk_refereeing",
+            ),
+            # Read by the referee: what it computed in the last hour.
+            models.Index(
+                fields=["referee_at"],
+                condition=Q(referee_at__isnull=False),
+                name="chunk_refereed",
             ),
         ]
 

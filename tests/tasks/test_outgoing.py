@@ -183,3 +183,17 @@ def test_a_withdrawal_names_the_nodes_own_assignments(job, replica, inbox):
     message = messages.Withdrawal.model_validate_json(text)
     assert (task, message.node) == (routes.TASK_WITHDRAW, replica.node_id)
     assert message.assignments == [str(replica.pk)]
+
+
+def test_a_job_can_be_announced_to_one_node_alone(client_user, job, replica, inbox, now):
+    other = factories.make_job(client_user)
+    before = list(Job.objects.order_by("pk").values())
+
+    outgoing.send_announcements_to(node_id=replica.node_id, job_ids=[job.pk, other.pk])
+
+    sent = [(task, messages.Announcement.model_validate_json(text)) for task, text in inbox()]
+    assert [(task, message.job) for task, message in sent] == [
+        (routes.TASK_ANNOUNCE, job.pk),
+        (routes.TASK_ANNOUNCE, other.pk),
+    ]
+    assert list(Job.objects.order_by("pk").values()) == before

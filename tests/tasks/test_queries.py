@@ -199,7 +199,7 @@ def test_a_nodes_work_shows_what_it_answered_and_earned(job, operators, now):
         0,
         "",
     )
-    assert lost.reason_text == "The node was retired or suspended."
+    assert lost.reason_text == "The node was retired, suspended or quarantined."
     assert lost.images[0].detections == []
 
 
