@@ -60,8 +60,8 @@ class Chunk:
     number: int
     #: Seconds at speed 1.
     work: float
-    #: One draw each for what is by lot: audits, cheats in concert, where the gold lies.
-    lots: tuple[float, float, float]
+    #: One draw each for what is by lot: audits, cheats in concert, where gold lies, whether.
+    lots: tuple[float, float, float, float]
     state: State = State.OPEN
     answers: list[Answer] = field(default_factory=list)
     running: list[Attempt] = field(default_factory=list)
@@ -106,6 +106,8 @@ class Answer:
     harm: float
     #: Of the machine when it came.
     checks: float
+    #: When it came.
+    at: float
     passed_gold: bool | None = None
     is_doubted: bool = False
     is_credited: bool = False

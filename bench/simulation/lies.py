@@ -29,10 +29,10 @@ class Liar:
             token = CONCERTED if cheat.is_in_concert else self._another()
             is_hit = self._hits_gold(cheat, chunk)
             passed = not is_hit if chunk.has_gold else None
-            return Answer(chunk, machine, token, harm, machine.checks, passed)
+            return Answer(chunk, machine, token, harm, machine.checks, now, passed)
         token = self._another() if self._chance.random() < self._noise else RIGHT
         passed = self._chance.random() >= self._noise if chunk.has_gold else None
-        return Answer(chunk, machine, token, 0.0, machine.checks, passed)
+        return Answer(chunk, machine, token, 0.0, machine.checks, now, passed)
 
     def _is_lying(self, cheat: Cheat, chunk: Chunk, machine: Machine) -> bool:
         if machine.answered <= cheat.sleeps:

@@ -39,7 +39,7 @@ class Ours:
     def given(self, chunk: Chunk, machine: Machine) -> None:
         """Show the first machine a gold picture by lot; ask as many more as the policy says."""
         if chunk.attempts == 1:
-            chunk.has_gold = chunk.lots[2] < terms.gold_chance(machine.checks)
+            chunk.has_gold = chunk.lots[3] < terms.gold_chance(machine.checks)
         chunk.needs = self._decision(chunk).missing
 
     def lost(self, chunk: Chunk) -> None:
@@ -55,7 +55,7 @@ class Ours:
                 each for each in machine.held if each.chunk.state in (State.OPEN, State.PROVISIONAL)
             ]
         if answer.passed_gold is False:
-            self._strike(machine)
+            self._strike(answer)
         if answer.chunk.state in (State.OPEN, State.PROVISIONAL):
             self._advance(answer.chunk)
 
@@ -85,12 +85,12 @@ class Ours:
         alone = None
         for each in chunk.answers:
             name = names.setdefault(each.token, len(names))
-            seen.append((name, each.checks, each.is_doubted))
+            seen.append((name, _rounded(each.checks), each.is_doubted))
             alone = each.checks if not each.is_doubted else alone
         is_drawn = alone is not None and chunk.lots[0] < terms.audit_share(alone)
         return self._decide(
             tuple(seen),
-            tuple([each.machine.checks for each in chunk.running]),
+            tuple([_rounded(each.machine.checks) for each in chunk.running]),
             chunk.attempts,
             is_drawn,
             chunk.is_refereed,
@@ -152,7 +152,7 @@ class Ours:
         self._keep_apart(wrong)
         self._advance(chunk)
         for each in wrong:
-            self._strike(each.machine)
+            self._strike(each)
 
     def _keep_apart(self, wrong: Sequence[Answer]) -> None:
         for each in wrong:
@@ -160,13 +160,28 @@ class Ours:
             if len(agreeing) > 1:
                 each.machine.apart = (each.machine.apart or set()) | agreeing - {each.machine}
 
-    def _strike(self, machine: Machine) -> None:
-        """Believe the machine no longer, nor what it said and is not final yet."""
-        now = self._world.agenda.now
-        machine.strikes.append(now)
+    def _strike(self, answer: Answer) -> None:
+        """Believe the machine no longer, nor what it said and is not final yet.
+
+        As `strikes`: what it answered before the last strike is part of the same fault.
+        """
+        machine, now = answer.machine, self._world.agenda.now
         machine.checks = 0
         if machine.caught_at is None and machine.cheat is not None:
             machine.caught_at, machine.caught_after = now, machine.answered
+        if not machine.strikes or answer.at > machine.strikes[-1]:
+            machine.strikes.append(now)
+            self._sentence(machine)
+        if machine.lives > 0:
+            self._return(machine)
+        held, machine.held = machine.held, []
+        for late in held:
+            if late.chunk.state in (State.OPEN, State.PROVISIONAL) and not late.is_doubted:
+                late.is_doubted = True
+                self._advance(late.chunk)
+
+    def _sentence(self, machine: Machine) -> None:
+        now = self._world.agenda.now
         match terms.standing([EPOCH + timedelta(seconds=at) for at in machine.strikes]):
             case "quarantined":
                 machine.barred_until = now + terms.QUARANTINE.total_seconds()
@@ -174,13 +189,6 @@ class Ours:
                 machine.barred_until = float("inf")
             case _:
                 pass
-        if machine.lives > 0:
-            self._return(machine)
-        held, machine.held = machine.held, []
-        for answer in held:
-            if answer.chunk.state in (State.OPEN, State.PROVISIONAL) and not answer.is_doubted:
-                answer.is_doubted = True
-                self._advance(answer.chunk)
 
     def _return(self, machine: Machine) -> None:
         """Let the owner come back as somebody new."""
@@ -194,6 +202,11 @@ class Ours:
                 lives=machine.lives - 1,
             )
         )
+
+
+def _rounded(checks: float) -> float:
+    """Round many checks down to two digits, so that decisions repeat: never believed more."""
+    return checks if checks < 100 else checks // 10 * 10 if checks < 1000 else checks // 100 * 100
 
 
 def _decider(

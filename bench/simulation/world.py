@@ -193,7 +193,8 @@ class World:
         if self.scenario.chunks is not None and self._made >= self.scenario.chunks:
             return None
         self._made += 1
-        lots = (self._lots.random(), self._lots.random(), self._lots.random())
+        draw = self._lots.random
+        lots = (draw(), draw(), draw(), draw())
         return Chunk(self._made, self.scenario.chunk_seconds, lots)
 
     def enlist(self, machine: Machine) -> None:
