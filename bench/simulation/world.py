@@ -193,9 +193,7 @@ class World:
         if self.scenario.chunks is not None and self._made >= self.scenario.chunks:
             return None
         self._made += 1
-        draw = self._lots.random
-        lots = (draw(), draw(), draw(), draw())
-        return Chunk(self._made, self.scenario.chunk_seconds, lots)
+        return Chunk(self._made, self.scenario.chunk_seconds, self._lots.getrandbits(128))
 
     def enlist(self, machine: Machine) -> None:
         """Let a new machine join a day from now, as whoever was caught returns."""

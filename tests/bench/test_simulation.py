@@ -8,7 +8,7 @@ import pytest
 
 from bench.simulation import cheats, kernel, lies
 from bench.simulation.churn import Churn
-from bench.simulation.fleet import PICTURES, RIGHT, Chunk, Machine
+from bench.simulation.fleet import PICTURES, RIGHT, Chunk, Lot, Machine
 
 
 def test_events_happen_by_time_and_then_as_they_were_entered():
@@ -67,7 +67,9 @@ def test_who_is_seen_at_any_time_stays_as_the_theory_of_renewal_says():
 
 
 def chunk(*, lie=0.0, place=0.5, has_gold=False):
-    made = Chunk(1, 60.0, (0.5, lie, place, 0.5))
+    made = Chunk(
+        1, 60.0, chance=int(lie * 2**32) << Lot.CONCERT | int(place * 2**32) << Lot.PICTURE
+    )
     made.has_gold = has_gold
     return made
 
