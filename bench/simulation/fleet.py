@@ -93,7 +93,6 @@ class Chunk:
     referee_ran: bool = False
     #: What it was accepted on no longer carries it.
     is_questioned: bool = False
-    is_hedged: bool = False
     #: Share of its pictures whose accepted result is wrong.
     harm: float = 0.0
     decided_at: float = 0.0
@@ -112,6 +111,7 @@ class Attempt:
     started_at: float
     #: Seconds it takes.
     takes: float
+    is_hedge: bool
     is_over: bool = False
 
 
