@@ -52,7 +52,7 @@ app.conf.update(
         if settings.BROKER_URL.startswith("filebroker:")
         else {"confirm_publish": True}
     ),
-    task_queues=[queues.WORK],
+    task_queues=queues.WORKER_QUEUES,
     task_default_queue=queues.WORK.name,
     task_default_exchange=queues.INTERNAL.name,
     task_default_routing_key=queues.WORK.routing_key,
@@ -78,7 +78,7 @@ app.conf.update(
         "gold": {
             "task": "tasks.make_gold",
             "schedule": GOLD_SECONDS,
-            "options": {"expires": 10},
+            "options": {"expires": 10, "queue": queues.worker_queue("tasks.make_gold").name},
         },
         "post": {
             "task": "payments.post_intents",

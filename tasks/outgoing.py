@@ -156,7 +156,7 @@ def send_work(*, name: str, arguments: dict[str, Any]) -> None:
         name,
         kwargs=arguments,
         exchange=queues.INTERNAL.name,
-        routing_key=queues.WORK.routing_key,
+        routing_key=queues.worker_queue(name).routing_key,
         declare=[],
         ignore_result=True,
         retry_policy=RETRY_POLICY,

@@ -35,7 +35,7 @@ NODE_CHANNELS_MAX = 6
 PLATFORM_RIGHTS = {
     "configure": "^$",
     "write": "^(announce|assign|internal)$",
-    "read": r"^platform\.work$",
+    "read": r"^platform\.(work|referee)$",
 }
 INGEST_RIGHTS = {
     "configure": "^$",

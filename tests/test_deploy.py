@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks import queues
+
 DEPLOY = Path(__file__).parent.parent / "deploy"
 
 
@@ -35,3 +37,14 @@ def test_the_images_run_as_somebody_without_rights():
     for stage in stages:
         if " AS node" in stage.partition("\n")[0] or " AS platform" in stage.partition("\n")[0]:
             assert "\nUSER nodefolk\n" in stage
+
+
+def test_each_queue_of_the_workers_is_read_by_one_process_in_units_and_in_containers():
+    units = [file.read_text("utf-8") for file in (DEPLOY / "systemd").glob("*.service")]
+    compose = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
+
+    for queue in queues.WORKER_QUEUES:
+        assert [f" --queues {queue.name} " in text for text in units].count(True) == 1
+        assert compose.count(f"--queues, {queue.name},") == 1
+    target = (DEPLOY / "systemd" / "nodefolk.target").read_text(encoding="utf-8")
+    assert "nodefolk-referee.service" in target

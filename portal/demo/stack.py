@@ -17,6 +17,8 @@ from pathlib import Path
 
 import httpx
 
+from tasks import queues
+
 logger = logging.getLogger(__name__)
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
@@ -93,7 +95,7 @@ class Stack:
         return process
 
     def start_platform(self) -> None:
-        """Start portal, ingest, worker and beat, and wait until the portal answers.
+        """Start portal, ingest, both workers and beat, and wait until the portal answers.
 
         With RabbitMQ the authority first: without it no node can log in.
         """
@@ -101,7 +103,8 @@ class Stack:
             self.start_authority()
         self.start("portal", portal_argv(self.port))
         self.start("ingest", self.ingest_argv())
-        self.start("worker", celery_argv("worker", "--pool", "solo", *_NO_GOSSIP))
+        self.start("worker", worker_argv(queues.WORK.name))
+        self.start("referee", worker_argv(queues.REFEREE.name))
         self.start("beat", celery_argv("beat", "--pidfile", ""))
         wait_until(self._answers, seconds=60, what=f"the portal, see {self.log_of('portal')}")
 
@@ -195,6 +198,11 @@ def celery_argv(command: str, *arguments: str) -> list[str]:
         *(sys.executable, "-m", "celery", "-A", "tasks.celery", command),
         *("--loglevel", "INFO", *arguments),
     ]
+
+
+def worker_argv(queue: str) -> list[str]:
+    """Return the command of a worker that reads this queue alone."""
+    return celery_argv("worker", "--pool", "solo", "--queues", queue, *_NO_GOSSIP)
 
 
 def node_argv(home: Path, *arguments: str) -> list[str]:

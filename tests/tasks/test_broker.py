@@ -15,6 +15,7 @@ EMPTY = {
     "platform.acks": 0,
     "platform.heartbeats": 0,
     "platform.work": 0,
+    "platform.referee": 0,
     "platform.dead": 0,
 }
 
@@ -57,6 +58,7 @@ def test_the_topology_can_be_declared_again_and_again(folder: Path, settings: An
         ("platform.acks", "ingress", "ack.*"),
         ("platform.heartbeats", "ingress", "heartbeat.*"),
         ("platform.work", "internal", "work"),
+        ("platform.referee", "internal", "referee"),
         ("platform.dead", "dead", ""),
     }
     assert broker.queue_depths() == EMPTY
