@@ -29,6 +29,7 @@ from workers import (
     inbox,
     link,
     memory,
+    permission,
     reasons,
     sandbox,
     sessions,
@@ -59,6 +60,8 @@ TICK_SECONDS = 0.5
 COMPUTE_NICENESS = 10
 #: How often the portal is asked for the time, seconds.
 CLOCK_SECONDS = 1800
+#: The same while the clock is wrong: a node works soon after it was set.
+CLOCK_AGAIN_SECONDS = 20
 #: How long a stop waits for running pictures and for the broker, seconds.
 FINISH_SECONDS_MAX = 60
 FLUSH_SECONDS_MAX = 5
@@ -318,7 +321,10 @@ class Runtime:
         self._workshop.store.set_bytes_max(room)
 
     def _ask_time(self) -> None:
-        self._steering.skew_seconds = clock.skew_seconds(self._settings.portal_url)
+        found = clock.skew_seconds(self._settings.portal_url)
+        self._steering.skew_seconds = found
+        if found is not None and abs(found) > permission.SKEW_SECONDS_MAX:
+            self._clock_due = time.monotonic() + CLOCK_AGAIN_SECONDS
 
     def _write_state(self, *, is_stopped: bool = False) -> None:
         self._journal.note(self._state(is_stopped=is_stopped))
