@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.celery import app
+from workers.protocol import limits
+
 DEPLOY = Path(__file__).parent.parent / "deploy"
 
 
@@ -35,3 +38,15 @@ def test_the_images_run_as_somebody_without_rights():
     for stage in stages:
         if " AS node" in stage.partition("\n")[0] or " AS platform" in stage.partition("\n")[0]:
             assert "\nUSER nodefolk\n" in stage
+
+
+def test_the_brokers_limits_are_those_that_the_platform_counts_on():
+    text = (DEPLOY / "rabbitmq.conf").read_text(encoding="utf-8")
+    services = (DEPLOY.parent / "bin" / "services").read_text(encoding="utf-8")
+
+    found = dict(re.findall(r"^(\w+) = (\d+)$", text, re.MULTILINE))
+
+    assert found.keys() == {"max_message_size", "channel_max", "consumer_timeout"}
+    assert int(found["max_message_size"]) == limits.MESSAGE_BYTES_MAX
+    assert int(found["consumer_timeout"]) > 1000 * app.conf.task_time_limit
+    assert [name for name, value in found.items() if f"\n{name} = {value}\n" not in services] == []
