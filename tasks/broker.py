@@ -188,13 +188,22 @@ def vhost() -> str:
     return str(parse_url(settings.BROKER_URL)["virtual_host"] or "/")
 
 
-def is_reachable(timeout_seconds: float) -> bool:
-    """Say whether the platform can open a channel within the time given."""
+def trouble(timeout_seconds: float) -> str:
+    """Say in a sentence why the broker cannot be used; empty when it can.
+
+    It opens a channel, and asks RabbitMQ for its alarms: one that is short of memory or disk
+    still lets everybody in, and takes no messages.
+    """
     try:
         with _channel(timeout_seconds=timeout_seconds):
-            return True
+            pass
+        if not is_rabbitmq():
+            return ""
+        with _management() as api:
+            short_of = rabbitmq.alarms(api)
     except BrokerUnavailable:
-        return False
+        return "It does not answer."
+    return f"It is short of {' and '.join(short_of)} and takes no messages." if short_of else ""
 
 
 def queue_depths(*, timeout_seconds: float = TIMEOUT_SECONDS) -> dict[str, int]:

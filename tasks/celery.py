@@ -13,7 +13,7 @@ from celery.worker.consumer import Consumer
 from django.conf import settings
 
 from tasks import queues
-from workers.protocol import filebroker, tls
+from workers.protocol import alarms, filebroker, tls
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
@@ -50,7 +50,7 @@ app.conf.update(
     broker_transport_options=(
         filebroker.transport_options(settings.BROKER_URL)
         if settings.BROKER_URL.startswith("filebroker:")
-        else {"confirm_publish": True}
+        else {"confirm_publish": True, "on_blocked": alarms.refuse}
     ),
     task_queues=queues.WORKER_QUEUES,
     task_default_queue=queues.WORK.name,

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import F
 from kombu import Exchange
 
-from tasks import admission, assignments, broker, events, fleet, identity, queues
+from tasks import admission, assignments, broker, events, fleet, identity, publishing, queues
 from tasks.celery import app
 from tasks.models import Job, Node, Replica
 from tasks.reasons import EventCode
@@ -24,10 +24,6 @@ from workers.protocol import limits, messages, routes, signatures
 from workers.protocol.allowance import Allowance, Declared
 
 logger = logging.getLogger(__name__)
-
-#: How long the broker may take to accept a message, then to confirm it.
-PUBLISH_TIMEOUT_SECONDS = 5
-RETRY_POLICY = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.3}
 
 
 def send_announcement(*, job_id: str) -> None:
@@ -152,16 +148,11 @@ def send_receipts(*, reports: Mapping[str, Sequence[messages.ReportName]]) -> No
 
 def send_work(*, name: str, arguments: dict[str, Any]) -> None:
     """Queue background work for the platform's own Celery workers."""
-    app.send_task(
+    publishing.send(
         name,
         kwargs=arguments,
         exchange=queues.INTERNAL.name,
         routing_key=queues.worker_queue(name).routing_key,
-        declare=[],
-        ignore_result=True,
-        retry_policy=RETRY_POLICY,
-        timeout=PUBLISH_TIMEOUT_SECONDS,
-        confirm_timeout=PUBLISH_TIMEOUT_SECONDS,
     )
 
 
@@ -184,7 +175,7 @@ def _connect() -> None:
     Connecting is not announcing: without this the first job's acks would look late.
     """
     with app.producer_or_acquire() as producer:
-        producer.connection.ensure_connection(max_retries=1, timeout=PUBLISH_TIMEOUT_SECONDS)
+        producer.connection.ensure_connection(max_retries=1, timeout=publishing.TIMEOUT_SECONDS)
 
 
 def _publish(exchange: Exchange, routing_key: str, task: str, message: messages.Message) -> None:
@@ -192,15 +183,10 @@ def _publish(exchange: Exchange, routing_key: str, task: str, message: messages.
 
 
 def _publish_text(exchange: Exchange, routing_key: str, task: str, text: str) -> None:
-    app.send_task(
+    publishing.send(
         task,
         args=[text, signatures.sign(text.encode(), key=identity.platform_key())],
         exchange=exchange.name,
         routing_key=routing_key,
-        declare=[],
-        ignore_result=True,
         delivery_mode=1,
-        retry_policy=RETRY_POLICY,
-        timeout=PUBLISH_TIMEOUT_SECONDS,
-        confirm_timeout=PUBLISH_TIMEOUT_SECONDS,
     )

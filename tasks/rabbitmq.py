@@ -66,13 +66,17 @@ class Api:
     def get(self, *path: str) -> Any:
         return self._call("GET", path).json()
 
+    def check(self, *path: str) -> Any:
+        """Return what one of RabbitMQ's own health checks says, good or bad."""
+        return self._call("GET", ("health", "checks", *path), expected=503).json()
+
     def exists(self, *path: str) -> bool:
         """Say whether there is such a thing."""
-        return self._call("GET", path, absent_is_fine=True).status_code != 404
+        return self._call("GET", path, expected=404).status_code != 404
 
     def delete(self, *path: str) -> None:
         """Delete; what is already gone is fine."""
-        self._call("DELETE", path, absent_is_fine=True)
+        self._call("DELETE", path, expected=404)
 
     def _call(
         self,
@@ -80,14 +84,14 @@ class Api:
         path: Sequence[str],
         *,
         body: dict[str, Any] | None = None,
-        absent_is_fine: bool = False,
+        expected: int = 200,
     ) -> httpx.Response:
         url = "/api/" + "/".join(quote(part, safe="") for part in path)
         try:
             response = self._client.request(method, url, json=body)
         except httpx.HTTPError as exc:
             raise ManagementFailed(f"{method} {url}: {type(exc).__name__}") from exc
-        if response.is_success or (absent_is_fine and response.status_code == 404):
+        if response.is_success or response.status_code == expected:
             return response
         raise ManagementFailed(f"{method} {url}: {response.status_code} {response.text[:200]}")
 
@@ -106,6 +110,12 @@ def session(
         timeout=timeout_seconds,
     ) as client:
         yield Api(client, vhost=vhost)
+
+
+def alarms(api: Api) -> list[str]:
+    """Return what a broker of the cluster is short of: `memory`, `disk space`."""
+    found = api.check("alarms").get("alarms", [])
+    return sorted({str(alarm["resource"]) for alarm in found})
 
 
 def declare_vhost(api: Api) -> None:

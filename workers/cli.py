@@ -23,9 +23,9 @@ from workers import (
     identity,
     leaving,
     memory,
+    readiness,
     reasons,
     rotation,
-    runtime,
     standing,
     status,
     upkeep,
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         upkeep.AlreadyRunning,
         control.BadLimits,
         leaving.NotReleased,
-        *runtime.MODEL_ERRORS,
+        *readiness.MODEL_ERRORS,
     ) as exc:
         _complain(str(exc))
         return EXIT_ISSUES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -85,6 +86,30 @@ class Condition(BaseModel):
 def write(home: Home, state: State) -> None:
     """Replace state.json."""
     config.write_atomically(home.state_file, state.model_dump_json(indent=2).encode())
+
+
+class Journal:
+    """Keeps state.json up to date for its readers without writing twice a second."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._written: State | None = None
+        self._due = 0.0
+
+    def note(self, state: State) -> None:
+        """Write the state when it changed, and often enough to show that we live."""
+        is_same = self._written is not None and state == self._written.model_copy(
+            update={
+                "written_at": state.written_at,
+                "contact_at": state.contact_at,
+                "clock_skew_seconds": state.clock_skew_seconds,
+            }
+        )
+        if is_same and time.monotonic() < self._due:
+            return
+        write(self._home, state)
+        self._written = state
+        self._due = time.monotonic() + WRITE_SECONDS
 
 
 def read(home: Home) -> State | None:

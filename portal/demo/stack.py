@@ -64,12 +64,14 @@ class Stack:
     port: int
     #: Readers of what nodes send, side by side.
     ingest_processes: int = 1
+    #: Of a proxy that ends TLS before the portal; without one the portal's own.
+    public_url: str = ""
     processes: dict[str, Process] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
         """Where the portal answers."""
-        return f"http://127.0.0.1:{self.port}"
+        return self.public_url or f"http://127.0.0.1:{self.port}"
 
     def start(self, name: str, argv: Sequence[str]) -> Process:
         """Start a process in a session of its own.
