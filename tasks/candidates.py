@@ -178,6 +178,8 @@ def _ready(
         mode=job.mode,
         wanted=chunk.wanted,
         granted=chunk.granted,
+        # As many as are shown: a chunk may hold a gold picture.
+        images=chunk.items_count + 1,
         priority=job.priority,
         since=job.submitted_at.timestamp(),
         tried=frozenset(tried | {owner for owner, count in ended.items() if count >= AGAIN_MAX}),
@@ -218,6 +220,7 @@ def free_nodes(
             id=node.pk,
             owner=node.owner_id,
             free=node.slots - node.held,  # type: ignore[attr-defined]  # annotated by _free
+            held=node.held,  # type: ignore[attr-defined]  # the same
             network=node.network,
             numeric_class=node.numeric_class,
             jobs=frozenset(acked[node.pk]),

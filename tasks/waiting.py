@@ -28,6 +28,7 @@ _WORDS: Final = (
     ("quota", JobReason.QUOTA),
     ("barred", JobReason.QUOTA),
     ("share", JobReason.PRIORITY_QUEUE),
+    ("slow", JobReason.NODES_BUSY),
     ("no_slot", JobReason.NODES_BUSY),
 )
 #: Refusals that say nothing of a node that could have had the chunk.
