@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from django.db import transaction
 from django.db.models import Count, Exists, F, OuterRef, Q
 
-from tasks import candidates
+from tasks import candidates, dispatch
 from tasks.models import Chunk, Credibility, Job, Replica
 from workers.protocol import limits
 
@@ -65,16 +66,13 @@ def hedge(*, now: datetime) -> int:
         return 0
     at_end = _at_their_end(running)
     counts = _counts(running)
-    chunk_ids: list[int] = []
+    late: dict[str, list[int]] = {}
     for job_id, rows in running.items():
         out, hedges = counts[job_id]
-        chunk_ids += choose(
+        late[job_id] = choose(
             rows, usual=_usual(job_id), out=out, hedges=hedges, is_at_end=job_id in at_end
         )
-    # Conditional: what wants a node for another reason needs no hedge.
-    return Chunk.objects.filter(
-        pk__in=chunk_ids, state=Chunk.State.OPEN, granted=F("wanted")
-    ).update(wanted=F("wanted") + 1, purpose=_P.HEDGE)
+    return _ask({job_id: chunk_ids for job_id, chunk_ids in late.items() if chunk_ids})
 
 
 def choose(
@@ -94,6 +92,27 @@ def choose(
     chosen = _first(dead, max(1, int(SHARE_OF_DEAD_MAX * out)) - hedges)
     others = [row for row in late if row.chunk not in chosen]
     return chosen + _first(others, max(1, int(share * out)) - hedges - len(chosen))
+
+
+def _ask(late: Mapping[str, Sequence[int]]) -> int:
+    """Let these chunks want one more node, by job; return how many do."""
+    if not late:
+        return 0
+    chunk_ids = [chunk_id for chunks in late.values() for chunk_id in chunks]
+    with transaction.atomic():
+        # In order, as all who lock several. Conditional: what wants a node for another reason
+        # needs no hedge.
+        held = (
+            Chunk.objects.select_for_update(of=("self",), no_key=True)
+            .filter(pk__in=chunk_ids, state=Chunk.State.OPEN, granted=F("wanted"))
+            .order_by("pk")
+        )
+        ready = list(held.values_list("pk", flat=True))
+        hedged = Chunk.objects.filter(pk__in=ready, state=Chunk.State.OPEN, granted=F("wanted"))
+        count = hedged.update(wanted=F("wanted") + 1, purpose=_P.HEDGE)
+        if count:
+            dispatch.schedule(job_ids=sorted(late))
+    return count
 
 
 def _is_overdue(row: Running, late_from: timedelta) -> bool:
