@@ -146,16 +146,16 @@ def _running(*, now: datetime) -> dict[str, list[Running]]:
         .order_by("lease_expires_at", "pk")
         .values_list(
             "job", "job__model", "node", "chunk", "assigned_at",
-            "chunk__items_count", "node__slots", "node__last_seen_at",
+            "chunk__items_count", "gold", "node__slots", "node__last_seen_at",
         )[:RUNNING_MAX]
     )  # fmt: skip
     paces = _paces(models={row[1] for row in rows}, node_ids={row[2] for row in rows})
     found: defaultdict[str, list[Running]] = defaultdict(list)
-    for job_id, model_id, node_id, chunk_id, assigned_at, items, slots, seen_at in rows:
+    for job_id, model_id, node_id, chunk_id, assigned_at, items, gold, slots, seen_at in rows:
         image_ms = paces.get((node_id, model_id))
         turns = 2 if slots > 1 else 1  # it may wait for the work before it
-        # A gold picture may be among them.
-        expected = image_ms and timedelta(milliseconds=turns * (items + 1) * image_ms)
+        images = items + (gold is not None)
+        expected = image_ms and timedelta(milliseconds=turns * images * image_ms)
         found[job_id].append(
             Running(
                 chunk=chunk_id,

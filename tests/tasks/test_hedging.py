@@ -133,6 +133,17 @@ def test_deciding_an_overtaken_chunk_again_changes_nothing(late_job, now, monkey
     assert work.everything() == before
 
 
+@pytest.mark.django_db(transaction=True)
+def test_two_who_look_at_once_hedge_once(late_job, now, side_by_side):
+    late = now + 4 * SECOND
+
+    counts = side_by_side(*[lambda: hedging.hedge(now=late)] * 2)
+
+    assert sum(counts) == 1
+    chunk = late_job.chunks.get(purpose="hedge")
+    assert (chunk.wanted, chunk.granted) == (3, 2)
+
+
 def test_before_anything_is_usual_only_silence_is_late(client_user, nodes, now):
     job = work.start(client_user, nodes[:2], images=2)
 
