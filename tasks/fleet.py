@@ -16,6 +16,9 @@ from workers.protocol import limits
 #: A node is online while its last sign of life is younger than two idle heartbeats.
 ONLINE = timedelta(seconds=2 * limits.HEARTBEAT_IDLE_SECONDS + 30)
 
+#: Two heartbeats of a node at work, spread as they are: then it is not there, or we do not hear.
+SILENT = timedelta(seconds=2.2 * limits.HEARTBEAT_BUSY_SECONDS)
+
 
 def online(*, now: datetime) -> QuerySet[Node]:
     """Return active nodes heard of lately that say they are ready, in no order."""

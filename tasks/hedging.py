@@ -23,9 +23,8 @@ from typing import Final
 from django.db import transaction
 from django.db.models import Count, Exists, F, OuterRef, Q
 
-from tasks import candidates, dispatch
+from tasks import candidates, dispatch, fleet
 from tasks.models import Chunk, Credibility, Job, Replica
-from workers.protocol import limits
 
 LATE_FROM: Final = 1.5
 #: Shares of a job's running work that may be hedges.
@@ -37,8 +36,6 @@ ANSWERS_MIN: Final = 4
 ANSWERS_MAX: Final = 200
 #: Work is never late before this.
 LATE_MIN: Final = timedelta(seconds=1)
-#: Two heartbeats of a node at work, spread as they are.
-SILENT: Final = timedelta(seconds=2.2 * limits.HEARTBEAT_BUSY_SECONDS)
 #: Running work looked at in one sweep, and jobs.
 RUNNING_MAX: Final = 500
 JOBS_MAX: Final = 100
@@ -85,7 +82,7 @@ def choose(
     """
     late_from = None if usual is None else max(LATE_MIN, LATE_FROM * usual)
     late = [row for row in rows if late_from is not None and row.elapsed > late_from]
-    dead = [row for row in rows if row.silent > SILENT]
+    dead = [row for row in rows if row.silent > fleet.SILENT]
     if late_from is not None:
         dead += [row for row in late if _is_overdue(row, late_from) and row not in dead]
     share = SHARE_AT_END_MAX if is_at_end else SHARE_MAX
