@@ -108,7 +108,11 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true", help="without the baselines")
     parser.add_argument("--profile", help="write ingest's cProfile to this file")
     options = parser.parse_args()
-    variables = {"NODEFOLK_SMOKE_CHUNKS_MIN": "1000000", "NODEFOLK_NODE_RATE": "100000"}
+    variables = {
+        "NODEFOLK_SMOKE_CHUNKS_MIN": "1000000",
+        "NODEFOLK_CHUNK_IMAGES_MAX": "1",
+        "NODEFOLK_NODE_RATE": "100000",
+    }
     ingest_processes = 1 if options.profile else INGEST
     with platform.running(variables=variables, ingest_processes=ingest_processes) as running:
         pairs = keys(NODES)

@@ -126,7 +126,7 @@ def restore_node(*, node_id: str, kinds: Sequence[str]) -> bool:
         BrokerUnavailable: call again.
     """
     queue = queues.node_queue(node_id)
-    keys = [queues.announcement_pattern(kind) for kind in kinds]
+    keys = [key for kind in kinds for key in queues.announcement_patterns(kind, node_id=node_id)]
     if not is_rabbitmq():
         with _channel() as channel:
             _declare_by_channel(channel, queue, keys=keys)

@@ -182,6 +182,8 @@ def _ready(
         client_category=job.client_category,
         wanted=chunk.wanted,
         granted=chunk.granted,
+        # As many as are shown: a chunk may hold a gold picture.
+        images=chunk.items_count + 1,
         priority=job.priority,
         since=job.submitted_at.timestamp(),
         tried=frozenset(tried | {owner for owner, count in ended.items() if count >= AGAIN_MAX}),
@@ -210,7 +212,7 @@ def free_nodes(
     nodes = _asked(jobs, now=now)
     if node_ids is not None:
         nodes = nodes.filter(pk__in=node_ids)
-    found = _free(nodes)
+    found = _free(nodes, now=now)
     acked: defaultdict[str, set[str]] = defaultdict(set)
     for node_id, job_id in Ack.objects.filter(node__in=found, job__in=job_ids).values_list(
         "node", "job"
@@ -222,6 +224,7 @@ def free_nodes(
             id=node.pk,
             owner=node.owner_id,
             free=node.slots - node.held,  # type: ignore[attr-defined]  # annotated by _free
+            held=node.held,  # type: ignore[attr-defined]  # the same
             network=node.network,
             numeric_class=node.numeric_class,
             jobs=frozenset(acked[node.pk]),
@@ -232,9 +235,10 @@ def free_nodes(
     ]
 
 
-def _free(nodes: QuerySet[Node]) -> list[Node]:
+def _free(nodes: QuerySet[Node], *, now: datetime) -> list[Node]:
     """Return the idlest nodes with free slots; each has the attribute `held`. One query.
 
+    Whoever holds work and is silent gets no more of it before it is heard: it may be dead.
     Counted in a query of its own for each node, over replica_held_by_node: a join would read
     all that they ever did.
     """
@@ -246,7 +250,8 @@ def _free(nodes: QuerySet[Node]) -> list[Node]:
         .values("count")
     )
     held_now = Coalesce(Subquery(leased), Value(0), output_field=IntegerField())
-    free = nodes.annotate(held=held_now).filter(held__lt=F("slots"))
+    is_heard = Q(held=0) | Q(last_seen_at__gte=now - fleet.SILENT)
+    free = nodes.annotate(held=held_now).filter(is_heard, held__lt=F("slots"))
     return list(free.order_by("held", "pk")[:NODES_MAX])
 
 

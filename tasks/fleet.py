@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import Count, F, IntegerField, Q, QuerySet, Sum, Value
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Right
 
-from tasks.models import Node, Replica
+from tasks import pace
+from tasks.models import CatalogModel, Credibility, Node, Replica
 from tasks.reasons import NodeReason
 from workers.protocol import limits
 
@@ -16,6 +17,9 @@ from workers.protocol import limits
 ONLINE = timedelta(seconds=2 * limits.HEARTBEAT_IDLE_SECONDS + 30)
 #: A heartbeat may be this long under way without its clock being called wrong.
 CLOCK_ERROR_MS_MIN = 5_000
+
+#: Two heartbeats of a node at work, spread as they are: then it is not there, or we do not hear.
+SILENT = timedelta(seconds=2.2 * limits.HEARTBEAT_BUSY_SECONDS)
 
 
 def online(*, now: datetime) -> QuerySet[Node]:
@@ -32,9 +36,32 @@ def online(*, now: datetime) -> QuerySet[Node]:
     )
 
 
-def online_count(*, now: datetime) -> int:
-    """Return how many nodes could take work now; one query."""
-    return online(now=now).count()
+def online_count(*, now: datetime, buckets: str = "") -> int:
+    """Return how many nodes could take work now, of these `samples.BUCKETS` alone; one query."""
+    found = online(now=now)
+    if buckets:
+        found = found.annotate(bucket=Right("pk", 1)).filter(bucket__in=list(buckets))
+    return found.count()
+
+
+#: Nodes whose pace must be known before it is believed rather than the trial run's.
+PACES_MIN = 3
+#: Of a larger fleet so many are sample enough.
+PACES_MAX = 5000
+
+
+def image_ms(model: CatalogModel, *, share: float, now: datetime) -> float:
+    """Return the milliseconds in which `share` of the nodes online compute a picture; one query.
+
+    While too few of them are known, what the model's trial run took.
+    """
+    known = list(
+        Credibility.objects.filter(
+            model=model, node__in=online(now=now), image_ms__isnull=False
+        ).values_list("image_ms", flat=True)[:PACES_MAX]
+    )
+    found = pace.quantile([each for each in known if each], share=share)
+    return float(model.image_ms) if found is None or len(known) < PACES_MIN else found
 
 
 def free_for(*, job_id: str, owner_id: int, now: datetime) -> list[Node]:

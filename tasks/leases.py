@@ -145,6 +145,11 @@ def end(*, replica: Replica, state: Replica.State, reason: ReplicaReason, now: d
         if closed == 0:
             return False
         Chunk.objects.filter(pk=replica.chunk_id, granted__gt=0).update(granted=F("granted") - 1)
+        if replica.purpose == Replica.Purpose.WORK:
+            # Its chunk is accepted: nobody waits for it. See Note [Overtaken work].
+            Chunk.objects.filter(
+                pk=replica.chunk_id, state=Chunk.State.PROVISIONAL, wanted__gt=F("granted")
+            ).update(wanted=F("wanted") - 1, stirred_at=now)
         Job.objects.filter(pk=replica.job_id).update(version=F("version") + 1)
         if state == Replica.State.LOST:
             events.record(

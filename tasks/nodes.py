@@ -14,7 +14,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from pydantic import ValidationError
 
-from tasks import broker, catalog, dispatch, identity, leases, passwords, queues
+from tasks import broker, catalog, dispatch, identity, leases, networks, passwords, queues
 from tasks.errors import Refused
 from tasks.models import CatalogModel, EnrollmentToken, Node
 from tasks.reasons import NodeReason
@@ -94,9 +94,17 @@ def issue_token(*, owner_id: int, now: datetime) -> IssuedToken:
 
 
 def enroll(
-    *, token: str, name: str, public_key: str, hardware: Mapping[str, Any], now: datetime
+    *,
+    token: str,
+    name: str,
+    public_key: str,
+    hardware: Mapping[str, Any],
+    now: datetime,
+    address: str = "",
 ) -> Enrollment:
     """Let a machine in: use up the token, bind the key to its owner, open the broker.
+
+    `address`: from where it asks; only its network is kept.
 
     The broker is asked inside the transaction on purpose: without its login the node would
     be lost, so a broker that is away rolls everything back and the token stays good.
@@ -116,6 +124,7 @@ def enroll(
         if used == 0:
             raise BadToken("The token is unknown, used or expired; make a new one.")
         node = _create(token=token, name=name, public_key=public_key, hardware=hardware)
+        networks.note(node_id=node.pk, address=address)
         login = broker.provision_node(node_id=node.pk, kinds=queues.NODE_KINDS)
         _keep_password(node, login)
     logger.info("node enrolled", extra={"node_id": node.pk})

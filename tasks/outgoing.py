@@ -16,9 +16,19 @@ from django.db import transaction
 from django.db.models import F
 from kombu import Exchange
 
-from tasks import admission, assignments, broker, events, fleet, identity, publishing, queues
+from tasks import (
+    admission,
+    assignments,
+    broker,
+    events,
+    fleet,
+    identity,
+    publishing,
+    queues,
+    samples,
+)
 from tasks.celery import app
-from tasks.models import Job, Node, Replica
+from tasks.models import Chunk, Job, Node, Replica
 from tasks.reasons import EventCode
 from workers.protocol import limits, messages, routes, signatures
 from workers.protocol.allowance import Allowance, Declared
@@ -27,13 +37,18 @@ logger = logging.getLogger(__name__)
 
 
 def send_announcement(*, job_id: str) -> None:
-    """Publish the job's announcement and note when, for timing the acks."""
+    """Publish the job's announcement and note when, for timing the acks.
+
+    A large fleet hears of it in samples, one more with each call.
+    """
     job = Job.objects.select_related("model").get(pk=job_id)
     _connect()
     now = datetime.now(UTC)
-    _note_announced(job_id, now=now)
-    key = routes.announcement_key(job.kind, job.model.blob_id)
-    _publish(queues.ANNOUNCE, key, routes.TASK_ANNOUNCE, _announcement(job, now=now))
+    buckets = _note_announced(job, now=now)
+    message = _announcement(job, now=now)
+    for bucket in buckets or [""]:
+        key = routes.announcement_key(job.kind, job.model.blob_id, bucket)
+        _publish(queues.ANNOUNCE, key, routes.TASK_ANNOUNCE, message)
 
 
 def send_announcements_to(*, node_id: str, job_ids: Sequence[str]) -> None:
@@ -55,15 +70,37 @@ def _announcement(job: Job, *, now: datetime) -> messages.Announcement:
     )
 
 
-def _note_announced(job_id: str, *, now: datetime) -> None:
-    """Write down the time before publishing: an ack may come back before we do."""
+def _note_announced(job: Job, *, now: datetime) -> str:
+    """Write down the time before publishing: an ack may come back before we do.
+
+    Returns the buckets to tell, "" for everybody.
+    """
+    nodes = fleet.online_count(now=now)
+    wanted = Chunk.objects.filter(job=job, state=Chunk.State.OPEN, granted__lt=F("wanted"))
+    buckets = samples.draw(
+        job_id=job.pk,
+        told=job.buckets_told,
+        nodes=nodes,
+        # More than there are nodes makes no difference.
+        wanted=wanted[:nodes].count() * job.replicas_planned,
+    )
     with transaction.atomic():
-        is_first = Job.objects.filter(pk=job_id, announced_at=None).update(
-            announced_at=now, nodes_asked=fleet.online_count(now=now), version=F("version") + 1
+        is_first = Job.objects.filter(pk=job.pk, announced_at=None).update(
+            announced_at=now, version=F("version") + 1
         )
-        Job.objects.filter(pk=job_id).update(announced_again_at=now)
+        asked = 0
+        if buckets and job.buckets_told < len(samples.BUCKETS):
+            asked = fleet.online_count(now=now, buckets=buckets)
+        elif is_first:
+            asked = nodes
+        Job.objects.filter(pk=job.pk).update(
+            announced_again_at=now,
+            buckets_told=F("buckets_told") + len(buckets),
+            nodes_asked=F("nodes_asked") + asked,
+        )
         if is_first:
-            events.record(job_id=job_id, code=EventCode.ANNOUNCED, detail={}, now=now)
+            events.record(job_id=job.pk, code=EventCode.ANNOUNCED, detail={}, now=now)
+    return buckets
 
 
 def send_assignments(*, replica_ids: Sequence[int]) -> None:

@@ -16,7 +16,7 @@ class JobReason(TextChoices):
 
     NO_CAPABLE_NODES = "no_capable_nodes", "No node that can do this has answered yet."
     NODES_BUSY = "nodes_busy", "All nodes that answered are busy."
-    OWNERS_EXHAUSTED = "owners_exhausted", "A check needs a node of another owner."
+    OWNERS_EXHAUSTED = "owners_exhausted", "A check needs a node of another owner, elsewhere."
     NUMERIC_CLASS_SHORTAGE = (
         "numeric_class_shortage",
         "Its answers can only be compared between like processors, and too few are free.",

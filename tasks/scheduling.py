@@ -28,6 +28,8 @@ from tasks.verification import gold
 logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=settings.LEASE_SECONDS)
+#: What waits at a node behind other work should be done well within a lease.
+WAIT_MS_MAX = settings.LEASE_SECONDS * 1000 / 2
 #: Assignments made in one transaction.
 BATCH_MAX = 50
 #: Assignments chosen at one time, from one look at chunks and nodes.
@@ -94,6 +96,7 @@ def _assign_pass(
         limit=PASS_MAX,
         held=candidates.held(jobs),
         apart=candidates.apart(nodes),
+        wait_ms_max=WAIT_MS_MAX,
     )
     made: list[Replica] = []
     news = {job.pk for job in jobs if _is_news(job)}

@@ -30,6 +30,7 @@ GATE_WORDS: Final = (
     ("quota", JobReason.QUOTA),
     ("barred", JobReason.QUOTA),
     ("share", JobReason.PRIORITY_QUEUE),
+    ("slow", JobReason.NODES_BUSY),
     ("no_slot", JobReason.NODES_BUSY),
     # Last: while others could have it, it is not for this that the job waits.
     ("client_category", JobReason.CATEGORY_EXCLUDED),

@@ -202,7 +202,7 @@ class Nodes(base.Endpoint):
     def post(self, request: Request) -> Response:
         """Enrol this machine. Not repeatable: the token is used up by the first success."""
         body = base.read(self.Input, request)
-        enrollment = nodes.enroll(**body, now=timezone.now())
+        enrollment = nodes.enroll(**body, address=base.client_address(request), now=timezone.now())
         return Response(self.Output(enrollment).data, status=status.HTTP_201_CREATED)
 
 
@@ -350,7 +350,9 @@ class NodeKeys(base.OpenEndpoint):
     def post(self, request: Request, node_id: str) -> Response:
         """Change key and password; the old ones and open connections end at once."""
         body = base.read(self.Input, request)
-        rotated = rotation.rotate(node_id=node_id, **body, now=timezone.now())
+        rotated = rotation.rotate(
+            node_id=node_id, **body, address=base.client_address(request), now=timezone.now()
+        )
         return Response(self.Output(rotated).data)
 
 

@@ -107,7 +107,9 @@ class Job(models.Model):
     announced_again_at = models.DateTimeField(null=True)
     #: When it last got nothing although it had work to give; those come after the others.
     passed_over_at = models.DateTimeField(null=True)
-    #: Nodes that were online and ready when it was first announced.
+    #: Buckets of nodes told so far (`tasks.samples`); 0 while everybody is.
+    buckets_told = models.PositiveIntegerField(default=0)
+    #: Nodes that were online and ready when it was announced to them first.
     nodes_asked = models.PositiveIntegerField(default=0)
     first_result_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)

@@ -217,9 +217,12 @@ def _accept(agreed: Sequence[_Agreed]) -> None:
     for each in agreed:
         by_model[each.case.chunk.job.model_id] += each.group
     joined = {row.pk for each in agreed for row in each.joined}
+    items = {each.case.chunk.pk: each.case.chunk.items_count for each in agreed}
     sequences: dict[int, int] = {}
     for model_id, rows in sorted(by_model.items()):
-        sequences |= credits.count_all(model_id=model_id, rows=rows, joined=joined, earned=earned)
+        sequences |= credits.count_all(
+            model_id=model_id, rows=rows, joined=joined, earned=earned, items=items
+        )
     canonical = {each.group[0].pk for each in agreed if each.is_first}
     _execute(
         _REPLICAS,

@@ -81,8 +81,10 @@ def test_an_embedded_node_gets_the_brokers_own_url_and_its_queue(
     )
     assert {row for row in bindings(settings) if row[0] == login.queue} == {
         (login.queue, "assign", login.queue),
-        (login.queue, "announce", "detect.#"),
-        (login.queue, "announce", "classify.#"),
+        (login.queue, "announce", "detect.*"),
+        (login.queue, "announce", f"detect.*.{node_id[-1]}"),
+        (login.queue, "announce", "classify.*"),
+        (login.queue, "announce", f"classify.*.{node_id[-1]}"),
     }
 
 

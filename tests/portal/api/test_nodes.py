@@ -51,6 +51,28 @@ def test_without_the_role_there_is_no_token(client_api):
     assert EnrollmentToken.objects.count() == 0
 
 
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "network"),
+    [
+        (0, "", "198.41.0.0/24"),
+        (0, "199.7.83.42", "198.41.0.0/24"),
+        (1, "199.7.83.42", "199.7.83.0/24"),
+        (1, "192.0.43.7, 199.7.83.42", "199.7.83.0/24"),
+        (1, "10.0.0.7", ""),
+    ],
+)
+def test_the_network_of_a_machine_is_what_our_own_proxies_saw(
+    enrolment, settings, proxies, forwarded, network
+):
+    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "NUM_PROXIES": proxies}
+    headers = {"X_Forwarded_For": forwarded} if forwarded else {}
+
+    response = calls.post(Client(REMOTE_ADDR="198.41.0.4"), "nodes/", enrolment, **headers)
+
+    assert response.status_code == 201
+    assert Node.objects.get().network == network
+
+
 def test_a_machine_enrols_with_its_token_and_no_login(machine, enrolment, operator):
     response = calls.post(machine, "nodes/", enrolment)
 
