@@ -160,7 +160,7 @@ class TestIdentity:
 
 def test_the_node_says_the_same_words_as_the_platform():
     platform = {choice.value: choice.label for choice in reasons.NodeReason}
-    staff_only = {"suspended", "retired", "flooding"}
+    staff_only = {"suspended", "retired", "flooding", "drained", "quarantined"}
 
     assert {code: words for code, (words, _) in node_reasons.TEXTS.items()} == {
         code: words for code, words in platform.items() if code not in staff_only
