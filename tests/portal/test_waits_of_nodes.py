@@ -15,6 +15,7 @@ from django.utils import timezone
 from portal.models import User
 from tasks import nodes, outgoing, scheduling
 from tasks.models import CatalogModel, Job, Node, Strike
+from tasks.operations import draining
 from tasks.reasons import NodeReason
 from tasks.verification import faults, strikes
 from tests import factories
@@ -213,6 +214,15 @@ def suspended(scene: Scene) -> None:
 def flooding(scene: Scene) -> None:
     nodes.suspend(node_id=scene.node.pk, now=timezone.now(), reason=NodeReason.FLOODING)
     scene.machine.fall_silent()
+
+
+def drained(scene: Scene) -> None:
+    draining.drain(
+        node_id=scene.node.pk,
+        staff_id=factories.make_user("staff").pk,
+        note="a look at it",
+        now=timezone.now(),
+    )
 
 
 def retired(scene: Scene) -> None:

@@ -158,6 +158,7 @@ def test_the_operator_sees_the_node_in_the_shape_of_the_contract(operator_api, o
         "state": "offline",
         "reason": "offline",
         "reason_text": "No sign of life.",
+        "staff_note": "",
         "last_seen_at": None,
         "enrolled_at": shown["enrolled_at"],
         "clock_skew_seconds": None,

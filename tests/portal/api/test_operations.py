@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from tasks import queues
 from tasks.models import Node
+from tasks.operations import draining
 from tests import factories
 from tests.portal.api import calls
 from tests.tasks import work
@@ -48,3 +49,16 @@ def test_a_key_needs_the_scope_to_read(staff):
     api = calls.key_client(staff, ["jobs"])
 
     calls.refused(calls.get(api, "operations/"), 403, "scope_missing")
+
+
+def test_an_operator_reads_why_their_node_gets_no_work(operator_api, operator, staff):
+    node = factories.make_node(operator, last_seen_at=timezone.now())
+    draining.drain(node_id=node.pk, staff_id=staff.pk, note="New disk.", now=timezone.now())
+
+    shown = calls.get(operator_api, f"nodes/{node.pk}/").json()
+
+    assert (shown["state"], shown["reason"], shown["staff_note"]) == (
+        "online",
+        "drained",
+        "New disk.",
+    )
