@@ -2,8 +2,9 @@
 
 Two kinds of late work get one more node, once a chunk; whoever answers first decides:
 
-- what takes longer than 1.5 times what three quarters of the job's answers took: at most a
-  twentieth of the job's running work, a tenth when there is nothing else to give out;
+- what takes longer than 1.5 times what three quarters of the job's answers took, picture by
+  picture: at most a twentieth of the job's running work, a tenth when there is nothing else
+  to give out;
 - what seems to have died with its node: as late, longer than the node itself usually takes,
   and not a word from it for as long; or no sign of life for two heartbeats. At most a quarter:
   when everybody is silent at once, it is we who do not hear.
@@ -48,6 +49,8 @@ class Running:
     """One node's work on a chunk, as far as it tells how late it is."""
 
     chunk: int
+    #: Pictures in it, and one more for what each chunk costs besides.
+    images: int = 1
     #: Since it was given out.
     elapsed: timedelta
     #: Since the last word of its node.
@@ -78,13 +81,13 @@ def choose(
     """Return the chunks of a job to hedge, the dead before the late. Pure.
 
     `rows`: work on chunks without a hedge, in the order to look at; `usual`: what three
-    quarters of the answers took at most; `out`: leases of the job, `hedges` among them.
+    quarters of the answers took at most for one of `Running.images`, None while too few are
+    in; `out`: leases of the job, `hedges` among them.
     """
-    late_from = None if usual is None else max(LATE_MIN, LATE_FROM * usual)
-    late = [row for row in rows if late_from is not None and row.elapsed > late_from]
+    late = [row for row in rows if usual is not None and row.elapsed > _late_from(row, usual)]
     dead = [row for row in rows if row.silent > fleet.SILENT]
-    if late_from is not None:
-        dead += [row for row in late if _is_overdue(row, late_from) and row not in dead]
+    if usual is not None:
+        dead += [row for row in late if _is_overdue(row, usual) and row not in dead]
     share = SHARE_AT_END_MAX if is_at_end else SHARE_MAX
     chosen = _first(dead, max(1, int(SHARE_OF_DEAD_MAX * out)) - hedges)
     others = [row for row in late if row.chunk not in chosen]
@@ -112,11 +115,15 @@ def _ask(late: Mapping[str, Sequence[int]]) -> int:
     return count
 
 
-def _is_overdue(row: Running, late_from: timedelta) -> bool:
+def _late_from(row: Running, usual: timedelta) -> timedelta:
+    return max(LATE_MIN, LATE_FROM * usual * row.images)
+
+
+def _is_overdue(row: Running, usual: timedelta) -> bool:
     """Say whether the node should have spoken by now, by its own measure."""
     if row.expected is None:
         return False
-    return row.silent > late_from and row.elapsed > LATE_FROM * row.expected
+    return row.silent > _late_from(row, usual) and row.elapsed > LATE_FROM * row.expected
 
 
 def _first(rows: Sequence[Running], count: int) -> list[int]:
@@ -156,6 +163,7 @@ def _running(*, now: datetime) -> dict[str, list[Running]]:
         found[job_id].append(
             Running(
                 chunk=chunk_id,
+                images=items + 1,
                 elapsed=now - assigned_at,
                 silent=now - max(assigned_at, seen_at or assigned_at),
                 expected=expected or None,
@@ -193,13 +201,18 @@ def _counts(job_ids: Collection[str]) -> Mapping[str, tuple[int, int]]:
 
 
 def _usual(job_id: str) -> timedelta | None:
-    """Return what three quarters of the job's latest answers took at most."""
+    """Return what three quarters of the job's latest answers took at most, for each picture.
+
+    Chunks are uneven, and smaller towards the end: a large one is not late for being large.
+    """
     answered = (
         Replica.objects.filter(job=job_id, state__in=[_S.REPORTED, _S.ACCEPTED])
         .order_by("-pk")
-        .values_list("assigned_at", "reported_at")[:ANSWERS_MAX]
+        .values_list("assigned_at", "reported_at", "chunk__items_count")[:ANSWERS_MAX]
     )
-    return percentile([end - start for start, end in answered if end is not None])
+    return percentile(
+        [(end - start) / (items + 1) for start, end, items in answered if end is not None]
+    )
 
 
 def percentile(durations: Sequence[timedelta]) -> timedelta | None:

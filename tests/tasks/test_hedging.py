@@ -171,6 +171,8 @@ def one(row=1, **fields):
     [
         (one(), 50 * SECOND, True),
         (one(), 70 * SECOND, False),
+        (one(images=6), 10 * SECOND, True),
+        (one(images=7), 10 * SECOND, False),
         (one(), None, False),
         (one(silent=34 * SECOND), None, True),
         (one(silent=32 * SECOND), None, False),
