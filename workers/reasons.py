@@ -22,6 +22,7 @@ QUARANTINED = "quarantined"
 BANNED = "banned"
 SUSPENDED = "suspended"
 FLOODING = "flooding"
+DRAINED = "drained"
 RETIRED = "retired"
 
 SCHEDULE = "schedule"
@@ -49,7 +50,7 @@ TEXTS = MappingProxyType[str, tuple[str, str]](
         OWN_WORK: ("Ready; what waits is your own, which others compute.", ""),
         QUOTA_LOW: ("It may hold no more until more of its work has succeeded.", ""),
         QUARANTINED: (
-            "No work for a week: it was caught a second time.",
+            "No work for now: caught a second time (for a week), or staff look into it.",
             "see the refused work on its page; you can appeal",
         ),
         BANNED: (
@@ -58,6 +59,7 @@ TEXTS = MappingProxyType[str, tuple[str, str]](
         ),
         SUSPENDED: ("Stopped by staff.", "ask them why"),
         FLOODING: ("Stopped: it sent far more messages than work explains.", "ask staff"),
+        DRAINED: ("Staff give it no new work; what it has it finishes.", "ask them how long"),
         RETIRED: ("Left for good.", "enrol it anew"),
         PAUSED: ("Paused on the machine itself.", "`nodefolk-node resume`"),
         PAUSED_ON_PAGE: ("Paused on its page.", "resume it on the node's page"),

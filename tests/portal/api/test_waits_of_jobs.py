@@ -10,8 +10,9 @@ import pytest
 
 from tasks import fleet, idleness, jobs, matching, scheduling, sweeps, waiting
 from tasks.models import Job, Node
+from tasks.operations import draining
 from tasks.reasons import EventCode, JobReason
-from tasks.verification import acceptance, smoke
+from tasks.verification import acceptance
 from tests import factories
 from tests.portal.api import calls
 from tests.tasks import work
@@ -96,6 +97,13 @@ def category_excluded(client, settings) -> Job:
     return job
 
 
+def platform_drained(client, settings) -> Job:
+    draining.drain_platform(staff_id=factories.make_user("staff").pk, note="an upgrade", now=NOW)
+    job = acked(client, factories.make_fleet(2))
+    give_out()
+    return job
+
+
 def verifying(client, settings) -> Job:
     job = work.start(client, factories.make_fleet(2))
     work.take(work.report_of(work.leased(job)[0]))
@@ -122,9 +130,11 @@ def smoke_failed(client, settings) -> Job:
 
 
 def app_errors(client, settings) -> Job:
-    job = work.start(client, factories.make_fleet(2, slots=32), images=12)
-    for _ in range(smoke.DECISIONS_MIN):
-        fail(job)
+    nodes = factories.make_fleet(3, slots=32)
+    job = work.start(client, nodes, images=12, target_error="1e-3")
+    for node in nodes:  # alike, at three owners
+        for replica in [row for row in work.leased(job) if row.node_id == node.pk][:8]:
+            work.take(work.report_of(replica, status="failed", reason="model_died", answers=[]))
     return job
 
 
@@ -149,6 +159,7 @@ SITUATIONS: dict[JobReason, Callable[..., Job]] = {
     JobReason.QUOTA: quota,
     JobReason.PRIORITY_QUEUE: priority_queue,
     JobReason.CATEGORY_EXCLUDED: category_excluded,
+    JobReason.PLATFORM_DRAINED: platform_drained,
     JobReason.VERIFYING: verifying,
     JobReason.REFEREE: referee,
     JobReason.SMOKE_FAILED: smoke_failed,
@@ -163,6 +174,7 @@ TOLD = {
     JobReason.OWNERS_EXHAUSTED: (EventCode.WAITING, "owners_exhausted"),
     JobReason.NUMERIC_CLASS_SHORTAGE: (EventCode.WAITING, "numeric_class_shortage"),
     JobReason.CATEGORY_EXCLUDED: (EventCode.WAITING, "category_excluded"),
+    JobReason.PLATFORM_DRAINED: (EventCode.WAITING, "platform_drained"),
     JobReason.SMOKE_FAILED: (EventCode.SMOKE_FAILED, None),
     JobReason.APP_ERRORS: (EventCode.APP_ERRORS, "app_errors"),
     JobReason.PAUSED_BY_CLIENT: (EventCode.PAUSED, None),
@@ -221,4 +233,4 @@ def test_every_gate_has_a_word_for_the_client_and_one_for_the_operator():
     of_operator = set(idleness.GATE_WORDS) | {"barred", "quota"}
 
     assert gates | {"share"} == of_client
-    assert gates == of_operator | {"not_asked", "no_slot"}
+    assert gates == of_operator | {"not_asked", "no_slot", "slow"}
