@@ -49,7 +49,7 @@ TEXTS = MappingProxyType[str, tuple[str, str]](
         OWN_WORK: ("Ready; what waits is your own, which others compute.", ""),
         QUOTA_LOW: ("It may hold no more until more of its work has succeeded.", ""),
         QUARANTINED: (
-            "No work for a week: it was caught a second time.",
+            "No work for now: it was caught again, or staff look into it.",
             "see the refused work on its page; you can appeal",
         ),
         BANNED: (
