@@ -69,10 +69,7 @@ class NodeReason(TextChoices):
     NO_MATCH = "no_match", "Ready; what waits needs another owner or network."
     OWN_WORK = "own_work", "Ready; what waits is your own, which others compute."
     QUOTA_LOW = "quota_low", "It may hold no more until more of its work has succeeded."
-    QUARANTINED = (
-        "quarantined",
-        "No work for now: caught a second time (for a week), or staff look into it.",
-    )
+    QUARANTINED = "quarantined", "No work for now: it was caught again, or staff look into it."
     BANNED = "banned", "No work until staff decide: it was caught a third time."
     PAUSED_LOCALLY = "paused_locally", "Paused on the machine itself."
     PAUSED_ON_PAGE = "paused_on_page", "Paused on its page."

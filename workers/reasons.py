@@ -50,7 +50,7 @@ TEXTS = MappingProxyType[str, tuple[str, str]](
         OWN_WORK: ("Ready; what waits is your own, which others compute.", ""),
         QUOTA_LOW: ("It may hold no more until more of its work has succeeded.", ""),
         QUARANTINED: (
-            "No work for now: caught a second time (for a week), or staff look into it.",
+            "No work for now: it was caught again, or staff look into it.",
             "see the refused work on its page; you can appeal",
         ),
         BANNED: (

@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from django.db import transaction
 from django.utils import timezone
 
-from tasks import leases
+from tasks import acks, leases
 from tasks.models import Node
+from tests.tasks import work
 from tests.workers.probes import FakeProbe
 from workers import cli, config, control, events, status
 from workers.agent import Agent
@@ -30,6 +31,9 @@ class Machine:
         self.node = node
         self.home = home
         self.probe = FakeProbe()
+        #: Names of assignments it began to compute, and of those it was told to stop.
+        self.begun: list[str] = []
+        self.stopped: list[str] = []
         home.make()
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         config.write_atomically(home.key_file, pem)
@@ -76,8 +80,17 @@ class Machine:
                 case events.SendHeartbeat():
                     with transaction.atomic():
                         leases.renew([instruction.message], now=now)
+                case events.SendAck():
+                    with transaction.atomic():
+                        acks.accept([instruction.message], now=now)
+                case events.SendReport():
+                    work.take(instruction.message, now=now)
                 case events.KeepSettings():
                     self.steering.keep(instruction.settings)
+                case events.Start():
+                    self.begun.append(instruction.assignment.assignment)
+                case events.Cancel():
+                    self.stopped.append(instruction.assignment)
 
     def beat(self) -> None:
         """Let it say that it is there."""

@@ -22,8 +22,7 @@ from tests import factories
 from tests.portal.api import calls
 from tests.portal.machines import Machine
 from tests.tasks import work
-from workers import config, events, steering
-from workers.config import Home
+from workers import config, events
 from workers.protocol.allowance import Allowance
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -70,12 +69,9 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path, live_server, monkeypatch) -> Scene:
-    monkeypatch.setattr(steering, "PROBE_SECONDS", 0.0)
-    key = factories.make_key()
+def scene(make_machine) -> Scene:
     operator = factories.make_user("operator", is_person=True)
-    node = factories.make_node(operator, key=key, numeric_class="avx2", last_seen_at=None)
-    machine = Machine(node, key=key, home=Home(tmp_path / "home"), portal=live_server.url)
+    machine = make_machine(operator, numeric_class="avx2")
     return Scene(machine, operator, factories.make_user("client"), factories.make_model())
 
 

@@ -62,6 +62,7 @@ def test_values_as_typed_in_a_shell_are_understood():
     changed = Allowance()
     for text in (
         "cores=2", "battery=false", "schedule=mon 08:00-09:00,sun 10:00-11:00", "kinds=detect",
+        "client_categories=research, education",
     ):  # fmt: skip
         changed = control.change(changed, text)
 
@@ -70,7 +71,9 @@ def test_values_as_typed_in_a_shell_are_understood():
         battery=False,
         schedule=["mon 08:00-09:00", "sun 10:00-11:00"],
         kinds=["detect"],
+        client_categories=["research", "education"],
     )
+    assert control.change(changed, "client_categories=none").client_categories == []
     assert control.change(changed, "cores=none").cores is None
 
 
