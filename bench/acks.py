@@ -61,7 +61,8 @@ with amqp.Connection(f"{{address['hostname']}}:{{address['port']}}", userid=admi
                      password=admin.password, virtual_host=broker.vhost()) as connection:
     channel = connection.channel()
     for node in nodes:
-        keys = [queues.announcement_pattern(kind) for kind in queues.NODE_KINDS]
+        keys = [key for kind in queues.NODE_KINDS
+                for key in queues.announcement_patterns(kind, node_id=node.pk)]
         broker._declare_by_channel(channel, queues.node_queue(node.pk), keys=keys)
 fleet = [{{"id": node.pk, "login": asdict(broker.node_login(node_id=node.pk, password=secret))}}
          for node, secret in zip(nodes, secrets)]

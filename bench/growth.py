@@ -112,6 +112,7 @@ def main() -> None:
                 "DATABASE_URL": stack.server_variables(Path(servers))["DATABASE_URL"],
                 "NODEFOLK_DATA": str(data_dir / "data"),
                 "NODEFOLK_LOG_LEVEL": "ERROR",
+                "NODEFOLK_CHUNK_IMAGES_MAX": "1",
                 "DJANGO_SETTINGS_MODULE": "portal.settings",
             }
             rounds = measure(Databases(environment), rounds=options.rounds, big=options.big)

@@ -86,7 +86,11 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=320)
     options = parser.parse_args()
     # The lease is the production one, whatever the caller's environment says.
-    variables = {"NODEFOLK_SMOKE_CHUNKS_MIN": "1000000", "NODEFOLK_LEASE_SECONDS": ""}
+    variables = {
+        "NODEFOLK_SMOKE_CHUNKS_MIN": "1000000",
+        "NODEFOLK_CHUNK_IMAGES_MAX": "1",
+        "NODEFOLK_LEASE_SECONDS": "",
+    }
     keys = [Ed25519PrivateKey.generate() for _ in range(NODES)]
     with platform.running(variables=variables) as running:
         prepared = light_fleet.prepare(

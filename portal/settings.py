@@ -150,6 +150,10 @@ BROKER_AUTHORITY = env.text("BROKER_AUTHORITY", "")
 # Addresses or networks that may ask: the broker's own.
 BROKER_AUTHORITY_CALLERS = env.words("BROKER_AUTHORITY_CALLERS", ["127.0.0.1", "::1"])
 
+# Balancers and gateways of our own before portal and broker that hide who speaks: a node seen at
+# one of these addresses or networks is in no network.
+OWN_NETWORKS = env.words("NODEFOLK_OWN_NETWORKS", [])
+
 # Messages a second that one node may send for long (16 KiB of body count as one more); RabbitMQ
 # has no such limit. A node that sends more for longer than a burst is suspended.
 NODE_RATE = env.integer("NODEFOLK_NODE_RATE", 200)
@@ -160,6 +164,8 @@ NODE_BURST = env.integer("NODEFOLK_NODE_BURST", 1500)
 LEASE_SECONDS = env.integer("NODEFOLK_LEASE_SECONDS", 45)
 
 # Jobs of at least so many chunks are tried on one chunk first.
+# Most pictures in one chunk: 15 is what a message holds, fewer bring results sooner.
+CHUNK_IMAGES_MAX = env.integer("NODEFOLK_CHUNK_IMAGES_MAX", 15)
 SMOKE_CHUNKS_MIN = env.integer("NODEFOLK_SMOKE_CHUNKS_MIN", 20)
 
 # Pictures the platform's referee may compute in an hour: disputes, smoke tests, gold.
@@ -261,6 +267,8 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    # The fields that a PATCH must have are those its form says.
+    "COMPONENT_SPLIT_PATCH": False,
     # Enumerations stay where they are used instead of becoming components with made-up names.
     "POSTPROCESSING_HOOKS": [],
 }

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tasks import broker, passwords, queues
+from tasks import broker, networks, passwords, queues
 from tasks.models import Node
 from workers.protocol import routes
 
@@ -23,7 +23,8 @@ _ADMITTED = (Node.State.ACTIVE, Node.State.PAUSED)
 def allows(question: str, fields: Mapping[str, str]) -> bool:
     """Answer RabbitMQ's `question` (user, vhost, resource or topic) about `fields`.
 
-    At most one query. A field that is missing counts as empty; an unknown question is no.
+    One query, two when a node enters: then RabbitMQ says from where, and its network is
+    kept. A field that is missing counts as empty; an unknown question is no.
     """
     username = fields.get("username", "")
     if question == "user":
@@ -33,6 +34,7 @@ def allows(question: str, fields: Mapping[str, str]) -> bool:
     node_id = username.removeprefix(_PREFIX)
     wanted = (fields.get("resource", ""), fields.get("name", ""), fields.get("permission", ""))
     if question == "vhost":
+        networks.note(node_id=node_id, address=fields.get("ip", ""))
         return True
     if question == "resource":
         own_queue = ("queue", routes.node_queue_name(node_id), "read")

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import shared_task
 
-from tasks import admission, referee, scheduling, sweeps
+from tasks import admission, hedging, referee, scheduling, sweeps
 from tasks.verification import gold
 
 
@@ -16,6 +16,12 @@ from tasks.verification import gold
 def sweep(**_: Any) -> None:
     """Put right what was lost."""
     sweeps.sweep(now=datetime.now(UTC))
+
+
+@shared_task(name="tasks.hedge", acks_late=True)
+def hedge(**_: Any) -> None:
+    """Give late work to a second node."""
+    hedging.hedge(now=datetime.now(UTC))
 
 
 @shared_task(name="tasks.referee", acks_late=True)

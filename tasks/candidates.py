@@ -15,7 +15,7 @@ from django.db import connection
 from django.db.models import Count, Exists, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
-from tasks import fleet, matching
+from tasks import allowances, fleet, matching
 from tasks.models import Ack, Apart, Chunk, Credibility, Job, Node, Replica
 from tasks.models.replicas import ENDED_WITHOUT_ANSWER
 from tasks.reasons import ReplicaReason
@@ -114,11 +114,14 @@ def _ended_with_checks(found: Sequence[Job], job_ids: Sequence[str] | None) -> l
     return list(ended.select_related("model").order_by("submitted_at", "pk"))
 
 
-def window(jobs: Sequence[Job]) -> Window:
-    """Read the first ready chunks of each job. Three queries."""
+def window(jobs: Sequence[Job], *, chunks_max: int = CHUNKS_MAX) -> Window:
+    """Read the first ready chunks of each job, one at least. Three queries.
+
+    About `chunks_max` in all, shared evenly.
+    """
     if not jobs:
         return Window(chunks=[], ready=[], jobs={})
-    each = max(CHUNKS_OF_JOB_MIN, CHUNKS_MAX // len(jobs))
+    each = max(CHUNKS_OF_JOB_MIN, chunks_max // len(jobs)) if chunks_max else 1
     by_id = {job.pk: job for job in jobs}
     chunks = [
         chunk
@@ -176,8 +179,11 @@ def _ready(
         client=job.owner_id,
         target_error=job.target_error,
         mode=job.mode,
+        client_category=job.client_category,
         wanted=chunk.wanted,
         granted=chunk.granted,
+        # As many as are shown: a chunk may hold a gold picture.
+        images=chunk.items_count + 1,
         priority=job.priority,
         since=job.submitted_at.timestamp(),
         tried=frozenset(tried | {owner for owner, count in ended.items() if count >= AGAIN_MAX}),
@@ -206,7 +212,7 @@ def free_nodes(
     nodes = _asked(jobs, now=now)
     if node_ids is not None:
         nodes = nodes.filter(pk__in=node_ids)
-    found = _free(nodes)
+    found = _free(nodes, now=now)
     acked: defaultdict[str, set[str]] = defaultdict(set)
     for node_id, job_id in Ack.objects.filter(node__in=found, job__in=job_ids).values_list(
         "node", "job"
@@ -218,18 +224,21 @@ def free_nodes(
             id=node.pk,
             owner=node.owner_id,
             free=node.slots - node.held,  # type: ignore[attr-defined]  # annotated by _free
+            held=node.held,  # type: ignore[attr-defined]  # the same
             network=node.network,
             numeric_class=node.numeric_class,
             jobs=frozenset(acked[node.pk]),
+            client_categories=allowances.client_categories(node.wishes, node.profile),
             records=records[node.pk],
         )
         for node in found
     ]
 
 
-def _free(nodes: QuerySet[Node]) -> list[Node]:
+def _free(nodes: QuerySet[Node], *, now: datetime) -> list[Node]:
     """Return the idlest nodes with free slots; each has the attribute `held`. One query.
 
+    Whoever holds work and is silent gets no more of it before it is heard: it may be dead.
     Counted in a query of its own for each node, over replica_held_by_node: a join would read
     all that they ever did.
     """
@@ -241,7 +250,8 @@ def _free(nodes: QuerySet[Node]) -> list[Node]:
         .values("count")
     )
     held_now = Coalesce(Subquery(leased), Value(0), output_field=IntegerField())
-    free = nodes.annotate(held=held_now).filter(held__lt=F("slots"))
+    is_heard = Q(held=0) | Q(last_seen_at__gte=now - fleet.SILENT)
+    free = nodes.annotate(held=held_now).filter(is_heard, held__lt=F("slots"))
     return list(free.order_by("held", "pk")[:NODES_MAX])
 
 
@@ -265,7 +275,12 @@ def lock_free(node_ids: Iterable[str]) -> dict[str, int]:
 
     Two schedulers that chose the same node wait here, so its slots are never promised twice.
     """
-    rows = Node.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=set(node_ids))
+    rows = Node.objects.select_for_update(of=("self",), no_key=True).filter(
+        # Staff may have been faster.
+        pk__in=set(node_ids),
+        drained_at=None,
+        quarantined_at=None,
+    )
     slots = {node.pk: node.slots for node in rows.order_by("pk")}
     held_now = _held_by(slots)
     return {node_id: count - held_now[node_id] for node_id, count in slots.items()}
@@ -304,7 +319,9 @@ def _records(
 
 
 def is_barred(row: Credibility, *, now: datetime) -> bool:
-    """Say whether strikes keep the node from work of the model."""
+    """Say whether strikes, or staff, keep the node from work of the model."""
+    if row.quarantined_at is not None:
+        return True
     if row.state == Credibility.State.BANNED:
         return True
     is_quarantined = row.state == Credibility.State.QUARANTINED

@@ -13,14 +13,16 @@ from celery.worker.consumer import Consumer
 from django.conf import settings
 
 from tasks import queues
-from workers.protocol import filebroker, tls
+from workers.protocol import alarms, filebroker, tls
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
 #: Seconds between two sweeps; a lost message is rebuilt within about this time.
 SWEEP_SECONDS = 2.0
+#: Seconds between two looks for late work: each adds to how long its result takes.
+HEDGE_SECONDS = 1.0
 #: Seconds between two runs of the ledger's poster.
-POST_SECONDS = 2.0
+POST_SECONDS = 0.5
 MATURE_SECONDS = 30.0
 #: Seconds between two looks at the stock of gold pictures.
 GOLD_SECONDS = 15.0
@@ -50,7 +52,7 @@ app.conf.update(
     broker_transport_options=(
         filebroker.transport_options(settings.BROKER_URL)
         if settings.BROKER_URL.startswith("filebroker:")
-        else {"confirm_publish": True}
+        else {"confirm_publish": True, "on_blocked": alarms.refuse}
     ),
     task_queues=queues.WORKER_QUEUES,
     task_default_queue=queues.WORK.name,
@@ -75,6 +77,7 @@ app.conf.update(
     beat_schedule_filename=str(settings.DATA_DIR / "beat-schedule"),
     beat_schedule={
         "sweep": {"task": "tasks.sweep", "schedule": SWEEP_SECONDS, "options": {"expires": 10}},
+        "hedge": {"task": "tasks.hedge", "schedule": HEDGE_SECONDS, "options": {"expires": 2}},
         "gold": {
             "task": "tasks.make_gold",
             "schedule": GOLD_SECONDS,

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
 from payments import pricing
-from tasks import catalog, chunking, costs, dispatch, events, fleet, settlement
+from tasks import bulk, catalog, chunking, costs, dispatch, events, fleet, settlement
 from tasks.errors import Refused
 from tasks.models import CatalogModel, Chunk, Dataset, Image, Item, Job, Replica
 from tasks.reasons import EventCode, JobReason, ReplicaReason
@@ -28,6 +29,8 @@ IMAGES_MAX = 100_000
 SCORE_THRESHOLD_MIN = 0.05
 #: Seconds that fetching, messages and checks add to the computing of a chunk.
 OVERHEAD_SECONDS = 0.5
+#: A chunk is as large as this share of the nodes computes in good time.
+CHUNK_FOR_SHARE = 0.75
 #: p90 of the time a job takes over its median, from the tail of the straggler simulation.
 P90_OVER_P50 = 1.6
 
@@ -125,6 +128,8 @@ class _Plan:
     dataset: Dataset
     model: CatalogModel
     image_ids: list[str]
+    #: Nodes online.
+    nodes: int
     chunk_size: int
     replicas: int
     price: pricing.Price
@@ -138,15 +143,17 @@ def quote(*, owner_id: int, request: JobRequest, now: datetime) -> Quote:
         Refused: with the field and code of what cannot be bought.
     """
     plan = _plan(owner_id=owner_id, request=request, now=now)
-    chunks = chunking.expected_count(images=len(plan.image_ids), size=plan.chunk_size)
-    nodes = max(1, fleet.online_count(now=now))
+    chunks = chunking.expected_count(
+        images=len(plan.image_ids), size=plan.chunk_size, nodes=plan.nodes
+    )
     outlook = costs.expect(
         target_error=request.target_error,
         mode=request.mode,
         checks_tenths=costs.records(model_id=plan.model.pk, now=now),
     )
-    work_seconds = len(plan.image_ids) * outlook.replicas * plan.model.image_ms / 1000
-    median = math.ceil(work_seconds / nodes + OVERHEAD_SECONDS)
+    image_ms = fleet.image_ms(plan.model, share=0.5, now=now)
+    work_seconds = len(plan.image_ids) * outlook.replicas * image_ms / 1000
+    median = math.ceil(work_seconds / max(1, plan.nodes) + OVERHEAD_SECONDS)
     return Quote(
         price_minor=plan.price.price_minor,
         expected_minor=costs.expected_minor(
@@ -163,8 +170,17 @@ def quote(*, owner_id: int, request: JobRequest, now: datetime) -> Quote:
     )
 
 
-def submit(*, owner_id: int, request: JobRequest, now: datetime) -> Job:
+def submit(
+    *,
+    owner_id: int,
+    request: JobRequest,
+    now: datetime,
+    client_category: str = Job.ClientCategory.UNDECLARED,
+) -> Job:
     """Buy a job: hold its price, cut it into chunks, announce it after commit.
+
+    `client_category`: what the owner's account is for; only nodes that work for such clients
+    get it.
 
     Raises:
         Refused: with the field and code of what cannot be bought.
@@ -182,6 +198,7 @@ def submit(*, owner_id: int, request: JobRequest, now: datetime) -> Job:
             replicas_planned=plan.replicas,
             score_threshold=request.score_threshold,
             mode=request.mode,
+            client_category=Job.ClientCategory(client_category),
             metadata=dict(request.metadata),
             price_minor=plan.price.price_minor,
             reward_image_minor=pricing.reward_minor(kind=_kind(request), images=1),
@@ -346,19 +363,24 @@ def _plan(*, owner_id: int, request: JobRequest, now: datetime) -> _Plan:
     if len(image_ids) > IMAGES_MAX:
         raise TooManyImages(f"One job takes at most {IMAGES_MAX} images.")
     replicas = acceptance.planned_replicas(target_error=request.target_error, mode=request.mode)
+    nodes = fleet.online_count(now=now)
     size = chunking.chunk_size(
-        images=len(image_ids), nodes=fleet.online_count(now=now), image_ms=model.image_ms
+        images=len(image_ids),
+        nodes=nodes,
+        image_ms=fleet.image_ms(model, share=CHUNK_FOR_SHARE, now=now),
+        images_max=settings.CHUNK_IMAGES_MAX,
     )
     return _Plan(
         dataset=dataset,
         model=model,
         image_ids=image_ids,
+        nodes=nodes,
         chunk_size=size,
         replicas=replicas,
         price=pricing.price_images(kind=kind, images=len(image_ids), quorum=replicas),
         is_tried_first=smoke.is_needed(
             model=model,
-            chunks=chunking.expected_count(images=len(image_ids), size=size),
+            chunks=chunking.expected_count(images=len(image_ids), size=size, nodes=nodes),
             mode=request.mode,
         ),
     )
@@ -388,20 +410,25 @@ def _check_max_price(request: JobRequest, price_minor: int) -> None:
 
 
 def _cut(job: Job, plan: _Plan) -> None:
-    runs = chunking.cut(plan.image_ids, size=plan.chunk_size, randomness=secrets.SystemRandom())
-    chunks = Chunk.objects.bulk_create(
+    runs = chunking.cut(
+        plan.image_ids,
+        size=plan.chunk_size,
+        nodes=plan.nodes,
+        randomness=secrets.SystemRandom(),
+    )
+    chunks = bulk.insert(
         [
             # Raised when it is given out, by what the nodes that get it are believed.
             Chunk(job=job, index=index, items_count=len(run), wanted=1)
             for index, run in enumerate(runs)
         ],
-        batch_size=1000,
+        key="index",
     )
-    Item.objects.bulk_create(
+    bulk.insert(
         [
             Item(job=job, chunk=chunk, image_id=image_id, position=position)
             for chunk, run in zip(chunks, runs, strict=True)
             for position, image_id in enumerate(run)
         ],
-        batch_size=1000,
+        key="image",
     )

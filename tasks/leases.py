@@ -108,13 +108,15 @@ def _mark_silent(node_ids: set[str], *, now: datetime) -> None:
         )
 
 
-def end_all_of_node(*, node_id: str, now: datetime) -> int:
-    """Take back everything a node holds: it was retired or suspended.
+def end_all_of_node(*, node_id: str, now: datetime, model_id: str | None = None) -> int:
+    """Take back all a node holds (of one model): it was retired, suspended or quarantined.
 
     Runs inside the caller's transaction.
     """
     assert connection.in_atomic_block
     held = Replica.objects.filter(node_id=node_id, state=Replica.State.LEASED).order_by("pk")
+    if model_id is not None:
+        held = held.filter(job__model=model_id)
     # All chunks before the first job: a verdict holds one of them and waits for its job.
     list(
         Chunk.objects.select_for_update(of=("self",))
@@ -143,6 +145,11 @@ def end(*, replica: Replica, state: Replica.State, reason: ReplicaReason, now: d
         if closed == 0:
             return False
         Chunk.objects.filter(pk=replica.chunk_id, granted__gt=0).update(granted=F("granted") - 1)
+        if replica.purpose == Replica.Purpose.WORK:
+            # Its chunk is accepted: nobody waits for it. See Note [Overtaken work].
+            Chunk.objects.filter(
+                pk=replica.chunk_id, state=Chunk.State.PROVISIONAL, wanted__gt=F("granted")
+            ).update(wanted=F("wanted") - 1, stirred_at=now)
         Job.objects.filter(pk=replica.job_id).update(version=F("version") + 1)
         if state == Replica.State.LOST:
             events.record(

@@ -9,6 +9,8 @@ that first results are checked early.
 from __future__ import annotations
 
 import heapq
+import math
+import statistics
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +20,11 @@ from tasks.verification import acceptance
 
 #: Share of the pool that one job may hold while others wait.
 JOB_SHARE_MAX: Final = 0.4
-#: Parts of the score: a model at hand saves a download; trusted and fast nodes take what is
-#: late already; whoever lost or gave back a chunk is asked again only if nobody else is there.
+#: Parts of the score: a model at hand saves a download; who would be done first comes first,
+#: trusted nodes take what is late already; whoever lost or gave back a chunk is asked again
+#: only if nobody else is there.
 SCORE_CACHED: Final = 10.0
-SCORE_SPEED: Final = 5.0
+SCORE_SPEED: Final = 8.0
 SCORE_RECORD: Final = 5.0
 SCORE_LOST: Final = -100.0
 #: Checks after which a record counts fully in the score.
@@ -31,12 +34,14 @@ RECORD_FULL: Final = 20.0
 Refusal = Literal[
     "own_node",
     "not_asked",
+    "client_category",
     "owner_tried",
     "kept_apart",
     "same_network",
     "numeric_class",
     "barred",
     "quota",
+    "slow",
     "no_slot",
 ]
 
@@ -50,7 +55,7 @@ class Record:
     #: Chunks it may still take for this model.
     quota_left: int = 1_000_000
     is_barred: bool = False
-    #: Milliseconds an image takes; None: unknown.
+    #: Milliseconds an image takes (Note [A node's pace]); None: unknown.
     image_ms: float | None = None
     has_model: bool = False
 
@@ -61,14 +66,17 @@ class Candidate:
 
     id: str
     owner: int
-    #: Assignments it can take beyond what it holds.
+    #: Assignments it can take beyond what it holds, and what it holds.
     free: int
+    held: int = 0
     network: str = ""
     numeric_class: str = ""
     #: By model id; a model that is not there is new to the node.
     records: Mapping[str, Record] = field(default_factory=dict)
     #: Jobs it acknowledged.
     jobs: frozenset[str] = frozenset()
+    #: Categories of clients it works for; None: all.
+    client_categories: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +90,10 @@ class Ready:
     target_error: str
     wanted: int
     granted: int
+    #: Pictures in it.
+    images: int = 1
     mode: str = "normal"
+    client_category: str = "undeclared"
     priority: int = 1
     #: Age order: the smaller is the older.
     since: float = 0.0
@@ -140,14 +151,19 @@ def match(
     limit: int,
     held: Mapping[Hashable, int] | None = None,
     apart: frozenset[tuple[int, int]] = frozenset(),
+    wait_ms_max: float = math.inf,
 ) -> Matched:
     """Match chunks to nodes; at most `limit` grants.
 
     `held`: leases that each client (by number) and each job (by id) has out already.
     `apart`: pairs of owners, smaller first, who may not be asked about one chunk.
+    `wait_ms_max`: nobody is given work to keep waiting that is not done by then. A node with
+    nothing to do may have any chunk, however slow it is: else nobody might.
     The same arguments always give the same grants.
     """
-    return _Round(chunks, nodes, limit=limit, held=held or {}, apart=apart).run()
+    return _Round(
+        chunks, nodes, limit=limit, held=held or {}, apart=apart, wait_ms_max=wait_ms_max
+    ).run()
 
 
 class _Round:
@@ -159,7 +175,10 @@ class _Round:
         limit: int,
         held: Mapping[Hashable, int],
         apart: frozenset[tuple[int, int]],
+        wait_ms_max: float,
     ) -> None:
+        self._wait_ms_max = wait_ms_max
+        self._usual_ms: dict[str, float] = {}
         self._nodes = sorted(nodes, key=lambda node: node.id)
         self._free = {node.id: node.free for node in nodes}
         self._quota: dict[tuple[str, str], int] = {}
@@ -260,6 +279,11 @@ class _Round:
         gates: tuple[tuple[bool, Refusal], ...] = (
             (node.owner == chunk.client, "own_node"),
             (not is_asked, "not_asked"),
+            (
+                node.client_categories is not None
+                and chunk.client_category not in node.client_categories,
+                "client_category",
+            ),
             (record is not None and record.is_barred, "barred"),
             (bool(pinned) and node.numeric_class != pinned, "numeric_class"),
             (node.owner in tried, "owner_tried"),
@@ -267,6 +291,7 @@ class _Round:
             (bool(node.network) and node.network in networks, "same_network"),
             (self._free[node.id] <= 0, "no_slot"),
             (self._quota_left(chunk, node, record) <= 0, "quota"),
+            (self._is_too_slow(chunk, node, record), "slow"),
         )
         return next((why for is_shut, why in gates if is_shut), None)
 
@@ -279,11 +304,37 @@ class _Round:
         score = SCORE_CACHED * record.has_model + SCORE_LOST * (node.owner in chunk.lost)
         # The idlest first, by less than any other part.
         score += self._free[node.id] / (1 + self._free[node.id])
-        if record.image_ms:
-            score += SCORE_SPEED / (1 + record.image_ms / 100)
+        usual = self._usual(chunk.model)
+        if usual:
+            score += SCORE_SPEED * usual / (usual + self._image_ms(node, record.image_ms or usual))
         if chunk.is_urgent:
             score += SCORE_RECORD * min(1.0, record.checks / RECORD_FULL)
         return score
+
+    def _usual(self, model: str) -> float:
+        """Return the median pace of the nodes looked at, which unknown ones are taken to have.
+
+        0.0 when none is known. Of the nodes, because the score only compares.
+        """
+        if model not in self._usual_ms:
+            records = (node.records.get(model) for node in self._nodes)
+            known = [record.image_ms for record in records if record and record.image_ms]
+            self._usual_ms[model] = statistics.median(known) if known else 0.0
+        return self._usual_ms[model]
+
+    def _image_ms(self, node: Candidate, image_ms: float) -> float:
+        """Return what a picture takes where it may have to wait for another one first."""
+        return image_ms * (2 if self._would_wait(node) else 1)
+
+    def _would_wait(self, node: Candidate) -> bool:
+        """Say whether its only free place is the one ahead: nodes hold one more than they compute."""
+        given = node.free - self._free[node.id]
+        return self._free[node.id] == 1 and node.held + given > 0
+
+    def _is_too_slow(self, chunk: Ready, node: Candidate, record: Record | None) -> bool:
+        if record is None or record.image_ms is None or not self._would_wait(node):
+            return False
+        return self._image_ms(node, record.image_ms) * chunk.images > self._wait_ms_max
 
     def _take(self, chunk: Ready, node: Candidate, record: Record) -> None:
         self._result.grants.append(Grant(chunk=chunk.id, node=node.id))

@@ -14,6 +14,7 @@ import re
 
 from kombu import Exchange, Queue
 
+from tasks import samples
 from workers.protocol import routes
 
 SECOND_MS = 1000
@@ -113,6 +114,6 @@ def worker_queue(task: str) -> Queue:
     return REFEREE if task in _REFEREES else WORK
 
 
-def announcement_pattern(kind: str) -> str:
-    """Return the topic under which a node hears of all jobs of this kind."""
-    return f"{kind}.#"
+def announcement_patterns(kind: str, *, node_id: str) -> list[str]:
+    """Return the topics under which a node hears of jobs of this kind: all, and its sample's."""
+    return [f"{kind}.*", f"{kind}.*.{samples.bucket(node_id)}"]

@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from pydantic import ValidationError
 
-from tasks import broker, dispatch, identity, passwords, queues
+from tasks import broker, dispatch, identity, networks, passwords, queues
 from tasks.errors import Refused
 from tasks.models import Node
 from tasks.nodes import KeyTaken, WrongState
@@ -49,11 +49,20 @@ class Rotation:
     platform_key: str
 
 
-def rotate(*, node_id: str, request: str, signature: str, proof: str, now: datetime) -> Rotation:
+def rotate(
+    *,
+    node_id: str,
+    request: str,
+    signature: str,
+    proof: str,
+    now: datetime,
+    address: str = "",
+) -> Rotation:
     """Give the node a new broker password, and the new key that `request` names.
 
     `request` is a `messages.KeyRotation` as JSON, `signature` the present key's over it and
-    `proof` the new key's. The old password and every open connection end at once.
+    `proof` the new key's. The old password and every open connection end at once. `address`:
+    from where it asks; only its network is kept.
 
     Raises:
         NotSigned, Unreadable, OutOfDate, KeyTaken, WrongState: nothing was changed.
@@ -69,6 +78,7 @@ def rotate(*, node_id: str, request: str, signature: str, proof: str, now: datet
     password = passwords.make() if broker.is_rabbitmq() else ""
     with transaction.atomic(durable=True):
         _store(node, wanted, password=password, now=now)
+        networks.note(node_id=node.pk, address=address)
         dispatch.enforce_admission(node_id=node.pk)
     logger.info("node changed its keys", extra={"node_id": node.pk})
     return Rotation(

@@ -40,6 +40,11 @@ class OpenEndpoint(Endpoint):
     permission_classes = [AllowAny]
 
 
+def client_address(request: Request) -> str:
+    """Return who asks, counting `NODEFOLK_PROXIES` of our own in front, as rate limits do."""
+    return AnonymousRate().get_ident(request) or ""
+
+
 def read(shape: type[fields.Input], request: Request) -> dict[str, Any]:
     """Return the checked body.
 

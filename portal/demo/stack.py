@@ -62,12 +62,16 @@ class Stack:
     data_dir: Path
     environment: Mapping[str, str]
     port: int
+    #: Readers of what nodes send, side by side.
+    ingest_processes: int = 1
+    #: Of a proxy that ends TLS before the portal; without one the portal's own.
+    public_url: str = ""
     processes: dict[str, Process] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
         """Where the portal answers."""
-        return f"http://127.0.0.1:{self.port}"
+        return self.public_url or f"http://127.0.0.1:{self.port}"
 
     def start(self, name: str, argv: Sequence[str]) -> Process:
         """Start a process in a session of its own.
@@ -100,11 +104,16 @@ class Stack:
         if self.environment.get("BROKER_AUTHORITY"):
             self.start_authority()
         self.start("portal", portal_argv(self.port))
-        self.start("ingest", [sys.executable, "manage.py", "ingest"])
+        self.start("ingest", self.ingest_argv())
         self.start("worker", worker_argv(queues.WORK.name))
         self.start("referee", worker_argv(queues.REFEREE.name))
         self.start("beat", celery_argv("beat", "--pidfile", ""))
         wait_until(self._answers, seconds=60, what=f"the portal, see {self.log_of('portal')}")
+
+    def ingest_argv(self) -> list[str]:
+        """Return what reads what nodes send."""
+        several = ["--processes", str(self.ingest_processes)] if self.ingest_processes > 1 else []
+        return [sys.executable, "manage.py", "ingest", *several]
 
     def start_authority(self) -> None:
         """Start what RabbitMQ asks about nodes, and wait until it listens."""

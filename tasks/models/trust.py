@@ -37,6 +37,9 @@ class Credibility(models.Model):
     strikes = models.PositiveSmallIntegerField(default=0)
     struck_at = models.DateTimeField(null=True)
     barred_until = models.DateTimeField(null=True)
+    #: Since when staff keep it from the model, its answers not believed; no strike.
+    quarantined_at = models.DateTimeField(null=True)
+    quarantine_note = models.CharField(max_length=200, blank=True, default="")
     #: Chunks it may hold at one time for this model: doubles on success, shrinks on errors.
     quota = models.PositiveIntegerField(default=4)
     #: Milliseconds an image took lately, exponential mean over accepted work; null: unknown.

@@ -190,10 +190,11 @@ def _write(agreed: Sequence[_Agreed], *, now: datetime) -> None:
         ],
         now=now,
     )
+    by_day: defaultdict[datetime, list[int]] = defaultdict(list)
     for each in audited:
-        settlement.postpone(
-            replica_ids=[row.pk for row in each.group], due_at=each.matures_at(now), now=now
-        )
+        by_day[each.matures_at(now)] += [row.pk for row in each.group]
+    for due_at, replica_ids in sorted(by_day.items()):
+        settlement.postpone(replica_ids=replica_ids, due_at=due_at, now=now)
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for each in agreed:
         job = counts[each.case.chunk.job_id]
@@ -216,9 +217,12 @@ def _accept(agreed: Sequence[_Agreed]) -> None:
     for each in agreed:
         by_model[each.case.chunk.job.model_id] += each.group
     joined = {row.pk for each in agreed for row in each.joined}
+    items = {each.case.chunk.pk: each.case.chunk.items_count for each in agreed}
     sequences: dict[int, int] = {}
     for model_id, rows in sorted(by_model.items()):
-        sequences |= credits.count_all(model_id=model_id, rows=rows, joined=joined, earned=earned)
+        sequences |= credits.count_all(
+            model_id=model_id, rows=rows, joined=joined, earned=earned, items=items
+        )
     canonical = {each.group[0].pk for each in agreed if each.is_first}
     _execute(
         _REPLICAS,

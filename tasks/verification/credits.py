@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from django.db import connection
-from django.db.models import Case, F, Value, When
+from django.db.models import Case, F, QuerySet, Value, When
 
-from tasks import quotas
+from tasks import pace, quotas
 from tasks.models import Credibility, Replica
 from tasks.verification import credibility
 
@@ -32,13 +33,41 @@ def earned_tenths(replica: Replica, *, is_confirmed: bool) -> int:
     return max(earned, replica.credited_tenths)
 
 
+class _Record(NamedTuple):
+    """A node's row, locked."""
+
+    answers: int
+    image_ms: float | None
+
+
+def paced(replica: Replica, *, items: int) -> list[tuple[float, float]]:
+    """Return what an answer says of its node's pace, for `pace.follow_all`; nothing if unknown.
+
+    `items`: pictures of its chunk, to which a gold one was perhaps added.
+    """
+    if replica.compute_ms is None or replica.reported_at is None:
+        return []
+    wall = replica.reported_at - replica.assigned_at
+    return [
+        pace.of_answer(
+            compute_ms=replica.compute_ms,
+            wall_ms=max(0.0, wall.total_seconds() * 1000),
+            images=items + (replica.gold_id is not None),
+        )
+    ]
+
+
 def count(
-    *, model_id: str, gained_tenths: Mapping[str, int], answered: Collection[str]
+    *,
+    model_id: str,
+    gained_tenths: Mapping[str, int],
+    answered: Mapping[str, Sequence[tuple[float, float]]],
 ) -> dict[str, int]:
     """Credit nodes by id with checks, and those `answered` with one accepted answer each.
 
-    Returns the number of accepted answers each of `answered` has now. Runs inside the
-    caller's transaction, which holds the chunk: locks the nodes' rows in order.
+    `answered` holds what the answer says of the node's pace (`paced`). Returns the number of
+    accepted answers each of `answered` has now. Runs inside the caller's transaction, which
+    holds the chunk: locks the nodes' rows in order.
     """
     assert connection.in_atomic_block
     node_ids = sorted(
@@ -46,7 +75,7 @@ def count(
     )
     if not node_ids:
         return {}
-    answers = _lock(model_id, node_ids)
+    known = _lock(model_id, node_ids)
     by_gain: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
     for node_id in node_ids:
         by_gain[gained_tenths.get(node_id, 0), int(node_id in answered)].append(node_id)
@@ -57,7 +86,11 @@ def count(
             quota=quotas.raised(more),
             state=_state_after(tenths),
         )
-    return {node_id: answers[node_id] + 1 for node_id in answered}
+    for node_id in sorted(answered):
+        Credibility.objects.filter(model=model_id, node=node_id).update(
+            image_ms=pace.follow_all(known[node_id].image_ms, answered[node_id])
+        )
+    return {node_id: known[node_id].answers + 1 for node_id in answered}
 
 
 _COUNT = """
@@ -66,11 +99,12 @@ SET checks_tenths = checks_tenths + given.column2, answers = answers + given.col
     quota = CASE WHEN quota * given.column4 > %s THEN %s ELSE quota * given.column4 END,
     state = CASE
         WHEN checks_tenths + given.column2 >= %s AND state IN ('probation', 'watched')
-        THEN 'trusted' ELSE state END
+        THEN 'trusted' ELSE state END,
+    image_ms = CAST(given.column5 AS double precision)
 FROM (VALUES {placeholders}) AS given
 WHERE tasks_credibility.node_id = given.column1 AND tasks_credibility.model_id = %s
 """
-#: Nodes in one statement; four parameters each.
+#: Nodes in one statement; five parameters each.
 NODES_MAX = 1000
 
 
@@ -80,25 +114,39 @@ def count_all(
     rows: Sequence[Replica],
     joined: Collection[int],
     earned: Mapping[int, int],
+    items: Mapping[int, int],
 ) -> dict[int, int]:
     """Credit the nodes of many standing answers; return the place of each that joined.
 
     `rows` with their replicas' ids in `joined` are accepted now; those of one node are
-    numbered in the order of `rows`. Otherwise as `count`. One statement for all nodes.
+    numbered in the order of `rows`. `items`: pictures of each chunk by its id. Otherwise as
+    `count`. One statement for all nodes.
     """
     gained, accepted = Counter[str](), Counter[str]()
+    paces: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
         gained[row.node_id] += earned[row.pk] - row.credited_tenths
         accepted[row.node_id] += row.pk in joined
+        if row.pk in joined:
+            paces[row.node_id] += paced(row, items=items[row.chunk_id])
     moved = sorted(node for node in accepted if accepted[node] or gained[node])
-    places = Counter(_lock(model_id, moved))
+    known = _lock(model_id, moved)
+    places = Counter({node: known[node].answers for node in moved})
     for start in range(0, len(moved), NODES_MAX):
         part = moved[start : start + NODES_MAX]
-        statement = _COUNT.replace("{placeholders}", ", ".join(["(%s, %s, %s, %s)"] * len(part)))
+        statement = _COUNT.replace(
+            "{placeholders}", ", ".join(["(%s, %s, %s, %s, %s)"] * len(part))
+        )
         values = [
             value
             for node in part
-            for value in (node, gained[node], accepted[node], quotas.factor(accepted[node]))
+            for value in (
+                node,
+                gained[node],
+                accepted[node],
+                quotas.factor(accepted[node]),
+                pace.follow_all(known[node].image_ms, paces[node]),
+            )
         ]
         with connection.cursor() as cursor:
             cursor.execute(
@@ -124,14 +172,14 @@ def _state_after(gained_tenths: int) -> Case:
     )
 
 
-def _lock(model_id: str, node_ids: Collection[str]) -> dict[str, int]:
-    """Lock the nodes' rows, made if need be; return the accepted answers of each."""
+def _lock(model_id: str, node_ids: Collection[str]) -> dict[str, _Record]:
+    """Lock the nodes' rows, made if need be, and return them."""
     rows = (
         Credibility.objects.select_for_update(of=("self",))
         .filter(model=model_id, node__in=node_ids)
         .order_by("node_id")
     )
-    found = dict(rows.values_list("node_id", "answers"))
+    found = _read(rows)
     if len(found) < len(node_ids):
         Credibility.objects.bulk_create(
             [
@@ -141,5 +189,12 @@ def _lock(model_id: str, node_ids: Collection[str]) -> dict[str, int]:
             ],
             ignore_conflicts=True,
         )
-        found = dict(rows.values_list("node_id", "answers"))
+        found = _read(rows)
     return found
+
+
+def _read(rows: QuerySet[Credibility]) -> dict[str, _Record]:
+    return {
+        node_id: _Record(answers, image_ms)
+        for node_id, answers, image_ms in rows.values_list("node_id", "answers", "image_ms")
+    }

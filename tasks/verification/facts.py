@@ -33,6 +33,11 @@ class Case:
         return self.chunk.state == Chunk.State.OPEN
 
     @property
+    def overtaken(self) -> list[Replica]:
+        """Work that was late and is done after its hedge; see Note [Overtaken work]."""
+        return _overtaken(self.replicas)
+
+    @property
     def canonical(self) -> Replica | None:
         """Whose answer the client was given; None while open, or if it is the referee's."""
         return next((row for row in self.answered if row.is_canonical), None)
@@ -62,6 +67,8 @@ def _case(
 ) -> Case:
     answered = [row for row in replicas if is_answer(row)]
     running = [row for row in replicas if row.state == _S.LEASED]
+    # Of an accepted chunk nobody waits for what was overtaken.
+    left = [] if chunk.state == Chunk.State.OPEN else _overtaken(replicas)
     tried = [row for row in replicas if row.reason != ReplicaReason.HANDED_BACK]
     given = [
         acceptance.Given(
@@ -76,17 +83,31 @@ def _case(
         target_error=job.target_error,
         score_threshold=job.score_threshold,
         answers=given,
-        running=[checks.get((row.node_id, job.model_id), 0.0) for row in running],
+        running=[
+            checks.get((row.node_id, job.model_id), 0.0) for row in running if row not in left
+        ],
         attempts=len(tried),
         errors=[row.error_code for row in tried if row.state == _S.FAILED],
         referee=None if chunk.referee_answer is None else _as_answer(chunk.referee_answer),
         referee_error=chunk.referee_error,
         is_drawn=_is_drawn(chunk, given),
+        owners_wanted=chunk.owners_wanted,
         is_overdue=chunk.settles_at is not None and chunk.settles_at <= now,
         kind=job.kind,
         mode=job.mode,
     )
     return Case(chunk=chunk, replicas=replicas, answered=answered, running=running, facts=facts)
+
+
+def _overtaken(replicas: Sequence[Replica]) -> list[Replica]:
+    hedged_at = [row.assigned_at for row in replicas if row.purpose == Replica.Purpose.HEDGE]
+    return [
+        row
+        for row in replicas
+        if row.state == _S.LEASED
+        and row.purpose == Replica.Purpose.WORK
+        and any(at > row.assigned_at for at in hedged_at)
+    ]
 
 
 def is_answer(replica: Replica) -> bool:

@@ -102,7 +102,7 @@ def _accept(
         gained_tenths={
             row.node_id: earned[row.pk] - row.credited_tenths for row in {*group, *joined}
         },
-        answered={row.node_id for row in joined},
+        answered={row.node_id: credits.paced(row, items=case.chunk.items_count) for row in joined},
     )
     _mark_accepted(joined, earned, sequences)
     later = [row for row in group if row not in joined and earned[row.pk] > row.credited_tenths]

@@ -275,12 +275,19 @@ def _doubted_chunks(strike: Strike) -> list[int]:
     return list(_doubted_by(strike).values_list("chunk", flat=True))
 
 
+def _quarantined_at(strike: Strike) -> datetime | None:
+    """Return since when staff do not believe the node, whatever its strikes."""
+    node = Node.objects.get(pk=strike.node_id)
+    record = Credibility.objects.filter(node=node, model=strike.model_id).first()
+    return node.quarantined_at or (record.quarantined_at if record else None)
+
+
 def _restore(strike: Strike, *, now: datetime) -> None:
     """Undo what the strike did. One not enforced yet never will be."""
     chunk_ids = _doubted_chunks(strike)
     if chunk_ids:
         believed = _doubted_by(strike).filter(state__in=[_S.REPORTED, _S.ACCEPTED])
-        believed.update(doubted_at=None)
+        believed.update(doubted_at=_quarantined_at(strike))
         _stir(chunk_ids, now=now)
     Strike.objects.filter(pk=strike.pk).update(
         overturned_at=now, enforced_at=strike.enforced_at or now

@@ -110,8 +110,11 @@ def _accept(
     case: facts.Case, decision: acceptance.Decision, changes: _Changes, *, now: datetime
 ) -> None:
     """Let the group's answer stand, provisionally."""
-    spare = [row for row in case.running if row.purpose not in _WORK_ON]
-    if spare:  # whether it is audited must not hang on who happens to be at work
+    late = case.overtaken
+    spare = [row for row in case.running if row.purpose not in _WORK_ON and row not in late]
+    if spare or (
+        late and case.is_open
+    ):  # whether it is audited must not hang on who happens to be at work
         decision = acceptance.decide(dataclasses.replace(case.facts, running=()))
     answer = _new_answer(case, decision)
     _withdraw(spare)

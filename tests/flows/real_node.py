@@ -118,13 +118,18 @@ class RealNode:
         return found
 
 
-def enroll(platform: Platform, number: int, *, role: str = "operator") -> RealNode:
-    """Enrol a node by its own command."""
+def prepare(platform: Platform, number: int) -> RealNode:
+    """Make the folder of a node that is not enrolled."""
     home = Home(platform.stack.node_home(number))
     home.root.mkdir(parents=True, mode=0o700)
     # A laptop that runs these tests on battery would rest.
     home.limits_file.write_text("battery = true\n")
-    node = RealNode(platform, number, home)
+    return RealNode(platform, number, home)
+
+
+def enroll(platform: Platform, number: int, *, role: str = "operator") -> RealNode:
+    """Enrol a node by its own command."""
+    node = prepare(platform, number)
     with platform.api(role) as api:
         token = api.post("nodes/enrollments/").raise_for_status().json()["token"]
     done = node.command(

@@ -108,3 +108,22 @@ def test_a_hash_is_salted_and_matches_only_its_password():
     assert passwords.matches("one", first)
     assert passwords.matches("one", second)
     assert not passwords.matches("two", first)
+
+
+def test_the_network_a_node_enters_from_is_kept(node):
+    assert ask("vhost", node, ip="::ffff:198.41.0.4")
+    node.refresh_from_db()
+    assert node.network == "198.41.0.0/24"
+    assert ask("vhost", node, ip="127.0.0.1")
+    node.refresh_from_db()
+    assert node.network == "198.41.0.0/24"
+
+
+def test_who_is_refused_moves_no_network(node):
+    assert not ask("vhost", node, vhost="another", ip="198.41.0.4")
+    assert not ask("user", node, password="guess", ip="198.41.0.4")
+    Node.objects.filter(pk=node.pk).update(state=Node.State.RETIRED)
+    assert not ask("vhost", node, ip="198.41.0.4")
+
+    node.refresh_from_db()
+    assert node.network == ""

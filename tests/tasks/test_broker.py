@@ -81,8 +81,10 @@ def test_an_embedded_node_gets_the_brokers_own_url_and_its_queue(
     )
     assert {row for row in bindings(settings) if row[0] == login.queue} == {
         (login.queue, "assign", login.queue),
-        (login.queue, "announce", "detect.#"),
-        (login.queue, "announce", "classify.#"),
+        (login.queue, "announce", "detect.*"),
+        (login.queue, "announce", f"detect.*.{node_id[-1]}"),
+        (login.queue, "announce", "classify.*"),
+        (login.queue, "announce", f"classify.*.{node_id[-1]}"),
     }
 
 
@@ -114,12 +116,12 @@ def test_depths_before_the_topology_exists_are_an_error(folder: Path) -> None:
         broker.queue_depths()
 
 
-def test_the_embedded_broker_is_reachable(folder: Path) -> None:
-    assert broker.is_reachable(1.0) is True
+def test_the_embedded_broker_has_no_trouble(folder: Path) -> None:
+    assert broker.trouble(1.0) == ""
 
 
-def test_a_broker_that_is_not_running_is_not_reachable(nobody: None) -> None:
-    assert broker.is_reachable(1.0) is False
+def test_a_broker_that_is_not_running_does_not_answer(nobody: None) -> None:
+    assert broker.trouble(1.0) == "It does not answer."
 
 
 def test_every_call_to_an_absent_broker_says_that_it_is_unavailable(nobody: None) -> None:

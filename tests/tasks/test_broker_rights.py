@@ -15,7 +15,7 @@ import pytest
 from amqp.exceptions import AccessRefused, AMQPError, NotAllowed, NotFound, PreconditionFailed
 from kombu import Connection
 
-from tasks import broker, ids, queues
+from tasks import broker, ids, queues, samples
 
 pytestmark = pytest.mark.rabbitmq
 
@@ -158,6 +158,19 @@ def test_a_node_reads_its_assignments_and_the_announcements_of_its_kinds(
         assert channel.basic_get(login.queue, no_ack=True) is None
 
     assert bodies == ["assignment", "announcement"]
+
+
+def test_a_node_hears_what_is_told_to_its_own_sample_and_not_to_another(
+    platform: Any, login: broker.BrokerLogin, node_id: str
+) -> None:
+    other = next(each for each in samples.BUCKETS if each != samples.bucket(node_id))
+    send(platform, "announce", f"detect.0123456789abcdef.{samples.bucket(node_id)}", "mine")
+    send(platform, "announce", f"detect.0123456789abcdef.{other}", "another's")
+
+    with open_as(login) as connection:
+        channel: Any = connection.channel()
+        assert channel.basic_get(login.queue, no_ack=True).body == "mine"
+        assert channel.basic_get(login.queue, no_ack=True) is None
 
 
 def test_provisioning_again_renews_the_password_and_the_kinds(

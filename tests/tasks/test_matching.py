@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from dataclasses import replace
 
@@ -44,6 +45,8 @@ def why(chunk, candidate, **fields):
         (ready(), node(owner=CLIENT), "own_node"),
         (ready(), node(jobs=frozenset()), "not_asked"),
         (ready(needs_ack=False), node(jobs=frozenset()), "not_asked"),
+        (ready(), node(client_categories=frozenset({"research"})), "client_category"),
+        (ready(client_category="personal"), node(client_categories=frozenset()), "client_category"),
         (ready(tried=frozenset({1})), node(), "owner_tried"),
         (ready(networks=frozenset({"192.0.2.0/24"})), node(network="192.0.2.0/24"), "same_network"),
         (ready(numeric_class="avx2"), node(numeric_class="avx512"), "numeric_class"),
@@ -78,6 +81,40 @@ def test_the_model_at_hand_comes_first_and_who_lost_the_chunk_last():
     (spared,) = matching.match([replace(chunk, lost=frozenset({1}))], nodes, limit=1).grants
 
     assert (first.node, spared.node) == ("n1", "n2")
+
+
+def test_who_would_be_done_first_comes_first():
+    slow, usual, fast = record(image_ms=2000.0), record(image_ms=200.0), record(image_ms=150.0)
+    chunk = ready(granted=1, checks=(0.0,), wanted=2, tried=frozenset({9}))
+    nodes = [node(1, records=slow), node(2, records=usual), node(3, records=fast, free=1, held=1)]
+
+    (idle,) = matching.match([chunk], nodes, limit=1).grants
+    busy = [node(number, records=usual, free=0) for number in (5, 6)]
+    (unknown,) = matching.match([chunk], [nodes[0], node(4), *busy], limit=1).grants
+    (last,) = matching.match([chunk], [nodes[0], nodes[2]], limit=1).grants
+
+    assert (idle.node, unknown.node, last.node) == ("n2", "n4", "n3")
+
+
+@pytest.mark.parametrize(
+    ("held", "free", "images", "refused"),
+    [(0, 1, 9, False), (0, 2, 9, False), (2, 2, 9, False), (1, 1, 1, False), (1, 1, 2, True)],
+)
+def test_a_slow_node_is_given_nothing_that_would_wait_too_long(held, free, images, refused):
+    one = node(held=held, free=free, records=record(checks=5.0, image_ms=10_000.0))
+
+    matched = matching.match([ready(images=images)], [one], limit=1, wait_ms_max=22_500)
+
+    assert matched.refusals.get("j1", Counter()) == (Counter(slow=1) if refused else Counter())
+    assert len(matched.grants) == (not refused)
+
+
+def test_a_slow_node_with_nothing_to_do_is_given_one_chunk_and_no_second():
+    one = node(free=2, records=record(checks=5.0, image_ms=60_000.0))
+
+    matched = matching.match([ready(1), ready(2)], [one], limit=10, wait_ms_max=22_500)
+
+    assert [grant.chunk for grant in matched.grants] == [1]
 
 
 def test_a_class_is_pinned_by_the_first_node_for_all_others():
@@ -123,8 +160,14 @@ candidates = st.lists(
         network=st.sampled_from(["", "a", "b"]),
         records=st.one_of(
             st.just({}),
-            st.builds(record, checks=st.floats(0, 300), quota_left=st.integers(0, 3)),
+            st.builds(
+                record,
+                checks=st.floats(0, 300),
+                quota_left=st.integers(0, 3),
+                image_ms=st.one_of(st.none(), st.floats(1, 60_000)),
+            ),
         ),
+        held=st.integers(0, 3),
     ),
     max_size=8,
     unique_by=lambda each: each.id,
@@ -168,6 +211,20 @@ def test_no_rule_is_ever_broken(given_chunks, given_nodes, limit):
         assert chunk.client not in owners
         assert len(set(networks)) == len(networks)
         assert len(given_to) <= min(chunk.attempts_left, matched.wanted[chunk_id])
+
+
+@given(chunks, candidates)
+def test_slowness_alone_keeps_no_idle_node_from_work(given_chunks, given_nodes):
+    idle = [replace(each, held=0) for each in given_nodes]
+
+    def busy(wait_ms_max):
+        grants = matching.match(given_chunks, idle, limit=20, wait_ms_max=wait_ms_max).grants
+        return {grant.chunk for grant in grants}, {grant.node for grant in grants}
+
+    chunks_at_all, nodes_at_all = busy(math.inf)
+    chunks_in_time, nodes_in_time = busy(0.0)
+    assert bool(chunks_at_all) == bool(chunks_in_time)
+    assert bool(nodes_at_all) == bool(nodes_in_time)
 
 
 @given(chunks, candidates)

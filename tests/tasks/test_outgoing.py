@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tasks import blobs, broker, identity, jobs, outgoing
+from tasks import blobs, broker, identity, jobs, outgoing, samples
 from tasks.models import Job, Node, Replica
 from tests import factories
 from tests.tasks import work
@@ -108,6 +108,16 @@ def test_an_announcement_reaches_a_node_signed_and_its_time_is_kept(job, inbox):
     assert before <= job.announced_at == job.announced_again_at == message.sent_at
 
 
+def test_an_announcement_says_what_the_client_is_and_not_who(job, client_user, inbox):
+    Job.objects.update(client_category="nonprofit")
+
+    outgoing.send_announcement(job_id=job.pk)
+
+    ((_, text),) = inbox()
+    assert messages.Announcement.model_validate_json(text).client_category == "nonprofit"
+    assert client_user.email not in text
+
+
 def test_announcing_again_keeps_the_first_time(job, inbox):
     first = job.announced_at
 
@@ -117,6 +127,37 @@ def test_announcing_again_keeps_the_first_time(job, inbox):
     assert job.announced_at == first
     assert job.announced_again_at > first - timedelta(days=1)
     assert len(inbox()) == 1
+
+
+def told(job_id: str) -> tuple[int, int]:
+    outgoing.send_announcement(job_id=job_id)
+    job = Job.objects.get(pk=job_id)
+    return job.buckets_told, job.nodes_asked
+
+
+def test_a_large_fleet_hears_of_a_job_in_samples_until_all_have(job, inbox, monkeypatch):
+    Job.objects.update(announced_at=None)
+    owner = factories.make_user("operator")
+    for bucket in samples.BUCKETS:
+        factories.make_node(owner, pk=f"node_{'0' * 25}{bucket}")
+    Node.objects.update(last_seen_at=datetime.now(UTC))
+    monkeypatch.setattr(samples, "FLEET_ALL_MAX", 33)
+    monkeypatch.setattr(samples, "NODES_MIN", 8)
+
+    counts = [told(job.pk) for _ in range(5)]
+
+    assert [buckets for buckets, _ in counts] == [8, 16, 24, 32, 40]
+    assert 8 <= counts[0][1] <= 10
+    assert [asked for _, asked in counts[-2:]] == [34, 34]
+    assert 1 <= len(inbox()) <= 2
+
+
+def test_a_small_fleet_is_asked_as_a_whole_and_counted_once(job, inbox):
+    Job.objects.update(announced_at=None)
+    Node.objects.update(last_seen_at=datetime.now(UTC))
+
+    assert [told(job.pk) for _ in range(2)] == [(0, 2), (0, 2)]
+    assert len(inbox()) == 2
 
 
 def test_an_assignment_goes_to_its_node_alone(job, replica, inbox):
@@ -173,3 +214,17 @@ def test_a_withdrawal_names_the_nodes_own_assignments(job, replica, inbox):
     message = messages.Withdrawal.model_validate_json(text)
     assert (task, message.node) == (routes.TASK_WITHDRAW, replica.node_id)
     assert message.assignments == [str(replica.pk)]
+
+
+def test_a_job_can_be_announced_to_one_node_alone(client_user, job, replica, inbox, now):
+    other = factories.make_job(client_user)
+    before = list(Job.objects.order_by("pk").values())
+
+    outgoing.send_announcements_to(node_id=replica.node_id, job_ids=[job.pk, other.pk])
+
+    sent = [(task, messages.Announcement.model_validate_json(text)) for task, text in inbox()]
+    assert [(task, message.job) for task, message in sent] == [
+        (routes.TASK_ANNOUNCE, job.pk),
+        (routes.TASK_ANNOUNCE, other.pk),
+    ]
+    assert list(Job.objects.order_by("pk").values()) == before

@@ -118,6 +118,22 @@ def test_a_node_that_cannot_work_gets_nothing(client_user, operator, now, fields
     assert Chunk.objects.get().granted == 0
 
 
+@pytest.mark.parametrize(("seconds", "count"), [(32, 2), (34, 0)])
+def test_a_node_at_work_that_missed_two_heartbeats_gets_no_more(client_user, now, seconds, count):
+    (node,) = factories.make_fleet(1, slots=3)
+    ready_job(client_user, [node])
+    assert len(scheduling.assign_ready(now=now)) == 1
+    ready_job(client_user, [node], images=2)
+
+    assert len(scheduling.assign_ready(now=now + timedelta(seconds=seconds))) == count
+
+
+def test_an_idle_node_may_be_silent_for_as_long_as_it_beats(client_user, now):
+    ready_job(client_user, factories.make_fleet(1))
+
+    assert len(scheduling.assign_ready(now=now + timedelta(seconds=200))) == 1
+
+
 def test_a_node_that_has_not_acknowledged_gets_nothing(client_user, operator, now):
     factories.make_node(operator)
     job = ready_job(client_user, [])

@@ -15,6 +15,7 @@ FULL = Allowance(
     only_when_idle=True,
     schedule=["mon-fri 18:00-07:00", "sat-sun 00:00-24:00"],
     kinds=["detect"],
+    client_categories=["research", "education"],
     exclusive_programs=["steam", "blender"],
 )
 

@@ -21,6 +21,11 @@ def leave_path(node_id: str) -> str:
     return f"/api/v1/nodes/{node_id}/leave/"
 
 
+def standing_path(node_id: str) -> str:
+    """Return where a node asks what its page says of it."""
+    return f"/api/v1/nodes/{node_id}/standing/"
+
+
 #: The platform's signed key changes, oldest first.
 PLATFORM_KEYS_PATH = "/api/v1/platform-keys/"
 
@@ -45,6 +50,10 @@ def ingress_key(kind: str, node_id: str) -> str:
     return f"{kind}.{node_id}"
 
 
-def announcement_key(task: str, model_digest: str) -> str:
-    """Return the routing key of an announcement, for example `detect.0123456789abcdef`."""
-    return f"{task}.{model_digest[:16]}"
+def announcement_key(task: str, model_digest: str, bucket: str = "") -> str:
+    """Return the routing key of an announcement, for example `detect.0123456789abcdef`.
+
+    With a bucket it reaches the nodes of that bucket alone: `detect.0123456789abcdef.x`.
+    """
+    key = f"{task}.{model_digest[:16]}"
+    return f"{key}.{bucket}" if bucket else key

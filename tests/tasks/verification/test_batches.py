@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from datetime import timedelta
 
 import pytest
 from django.db import transaction
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from payments.models import Transfer, TransferIntent
-from tasks import scheduling
+from tasks import pace, scheduling
 from tasks.models import Chunk, Credibility, Job, Replica
 from tasks.verification import audits, batches, verdicts
 from tests import factories
@@ -65,6 +66,17 @@ def undone(decide) -> dict:
     return after
 
 
+def common_first(chunk_ids: list[int]) -> list[int]:
+    """Return the chunks in the order in which they are decided at once.
+
+    A node's answers are numbered, and its pace follows them, in the order of their acceptance.
+    """
+    with transaction.atomic():
+        common = batches._decide_common(chunk_ids, now=NOW)
+        transaction.set_rollback(True)
+    return sorted(chunk_ids, key=lambda chunk_id: (chunk_id not in common, chunk_id))
+
+
 @given(st.lists(st.integers(0, 3), min_size=30, max_size=30), st.data())
 @settings(
     max_examples=25,
@@ -79,7 +91,11 @@ def test_the_rows_are_the_same_as_one_by_one(job, monkeypatch, seen, data):
         for _ in range(data.draw(st.integers(1, 3))):
             leased = work.leased(job)
             if leased:
-                changed = work.accept(*[work.report_of(row, *SEEN[next(choice)]) for row in leased])
+                sent = [
+                    work.report_of(row, *SEEN[next(choice)], compute_ms=100 + 37 * place)
+                    for place, row in enumerate(leased)
+                ]
+                changed = work.accept(*sent, now=NOW + timedelta(seconds=2))
                 if data.draw(st.booleans()):
                     batches.decide_all(changed, now=NOW)
             scheduling.assign_ready(now=NOW)
@@ -88,13 +104,31 @@ def test_the_rows_are_the_same_as_one_by_one(job, monkeypatch, seen, data):
         )
         chunk_ids = sorted(set(chunk_ids))
         at_once = undone(lambda: batches.decide_all(chunk_ids, now=NOW))
+        in_turn = common_first(chunk_ids)
         one_by_one = undone(
-            lambda: [verdicts.advance(chunk_id=chunk_id, now=NOW) for chunk_id in chunk_ids]
+            lambda: [verdicts.advance(chunk_id=chunk_id, now=NOW) for chunk_id in in_turn]
         )
         transaction.set_rollback(True)
 
     for label, expected in one_by_one.items():
         assert at_once[label] == expected, label
+
+
+def test_the_pace_of_each_node_follows_its_answers_in_their_order(client_user, nodes):
+    job = work.start(client_user, nodes, images=6, target_error="1e-2")
+    leased = work.leased(job)
+    told = {row.pk: 100 + 50 * place for place, row in enumerate(leased)}
+    sent = [work.report_of(row, compute_ms=told[row.pk]) for row in leased]
+    chunk_ids = work.accept(*sent, now=NOW + timedelta(seconds=1))
+
+    assert batches.decide_all(chunk_ids, now=NOW) == len(chunk_ids)
+
+    for known in Credibility.objects.all():
+        mine = [row for row in leased if row.node_id == known.node_id]
+        in_order = sorted(mine, key=lambda row: row.chunk_id)
+        said = [(told[row.pk] / row.chunk.items_count, 0.0) for row in in_order]
+        assert known.image_ms == pace.follow_all(None, said)
+    assert work.unsound() == []
 
 
 def test_honest_answers_are_decided_in_the_same_number_of_statements(

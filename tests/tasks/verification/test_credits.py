@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.db import transaction
 
@@ -55,7 +57,7 @@ def test_enough_checks_make_a_node_trusted_unless_it_is_barred(before, gained, a
 
     with transaction.atomic():
         counted = credits.count(
-            model_id=model.pk, gained_tenths={node.pk: gained}, answered={node.pk}
+            model_id=model.pk, gained_tenths={node.pk: gained}, answered={node.pk: []}
         )
 
     known = Credibility.objects.get()
@@ -69,6 +71,29 @@ def test_each_accepted_answer_has_the_next_number_of_its_node(client_user):
 
     assert sorted(job.replicas.values_list("sequence", flat=True)) == [1, 2, 3]
     assert Credibility.objects.get().answers == 3
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, [(200.0, 0.0)]),
+        ({"gold_id": 7}, [(150.0, 0.0)]),
+        ({"compute_ms": None}, []),
+        ({"reported_at": None}, []),
+    ],
+)
+def test_a_node_is_timed_over_all_pictures_it_was_shown(fields, expected):
+    row = replica(
+        **{
+            "assigned_at": factories.NOW,
+            "reported_at": factories.NOW + timedelta(seconds=1),
+            "compute_ms": 600,
+            **fields,
+        }
+    )
+
+    assert credits.paced(row, items=3) == expected
 
 
 @pytest.mark.django_db

@@ -150,7 +150,7 @@ def test_an_owner_who_lost_the_chunk_is_sent_the_very_same_pictures_again(client
 
 def test_an_owner_answers_a_gold_picture_once(client_user, fleet):
     first = work.leased(start(client_user, fleet))[0]
-    (other,) = work.leased(start(factories.make_user(), fleet[:1], stocked=0))
+    (other,) = work.leased(start(factories.make_user(), factories.make_fleet(1), stocked=0))
 
     with pytest.raises(IntegrityError, match=r"UNIQUE|gold_once_per_owner"), transaction.atomic():
         Replica.objects.filter(pk=other.pk).update(
