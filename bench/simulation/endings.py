@@ -1,6 +1,7 @@
 """How a job ends, by the rules of `tasks.chunking` and `tasks.hedging`: numbers, not rows. Pure.
 
-Towards a job's end chunks become smaller, and what is late goes to a second machine.
+Towards a job's end chunks become smaller, and what is late goes to a second machine. The
+platform's own functions look at rows and pictures, one by one; a test holds these to them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Final
 LAST_SHARE_MIN: Final = 1 / 3
 #: Chunks left for each machine below which they become smaller.
 LAST_PER_MACHINE: Final = 2
-#: Late is what takes longer than this times what three quarters of the answers took.
+#: Late is what takes longer than this times what three quarters of the answers took, for as
+#: much work.
 LATE_FROM: Final = 1.5
 #: Answers remembered to judge what is late, and the fewest.
 ANSWERS_MAX: Final = 200
@@ -27,11 +29,14 @@ def share_of_next(*, left: float, machines: int) -> float:
     return max(LAST_SHARE_MIN, min(1.0, left / (max(1, machines) * LAST_PER_MACHINE)))
 
 
-def late_after(seconds: Sequence[float]) -> float | None:
-    """Return after how many seconds work is late; None while nobody knows what is usual."""
-    if len(seconds) < ANSWERS_MIN:
+def late_from(paces: Sequence[float]) -> float | None:
+    """Return from which pace work is late; None while nobody knows what is usual.
+
+    `paces`: seconds that answers took, for each second of work in them.
+    """
+    if len(paces) < ANSWERS_MIN:
         return None
-    return LATE_FROM * sorted(seconds)[(3 * len(seconds) - 1) // 4]
+    return LATE_FROM * sorted(paces)[(3 * len(paces) - 1) // 4]
 
 
 def budget(*, running: int, hedges: int, is_at_end: bool) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import itertools
 import math
 from collections import deque
 from dataclasses import dataclass, field
@@ -98,7 +97,7 @@ class World:
         self._idle: list[tuple[float, int, Machine]] = []
         self._running = 0
         self._hedges_out = 0
-        self._durations: deque[float] = deque(maxlen=endings.ANSWERS_MAX)
+        self._paces: deque[float] = deque(maxlen=endings.ANSWERS_MAX)
         #: Those at work, oldest first; a set that keeps its order.
         self._by_start: dict[Attempt, None] = {}
         self._settling: dict[int, list[Chunk]] = {}
@@ -256,7 +255,7 @@ class World:
         self._end(attempt)
         self.tally.computed += 1
         self.tally.gold += chunk.has_gold
-        self._durations.append(attempt.takes)
+        self._paces.append(attempt.takes / chunk.work)
         machine.answered += 1
         answer = self._liar.answer(chunk, machine, now=self.agenda.now)
         chunk.answers.append(answer)
@@ -305,17 +304,19 @@ class World:
     def _look_for_late(self, _: None) -> None:
         """Hedge the oldest work that is late, as long as hedges are few and machines free."""
         self.agenda.enter(self.agenda.now + TICK, self._look_for_late, None)
-        late_after = endings.late_after(self._durations) if self._idle else None
-        if late_after is None:
+        late_from = endings.late_from(self._paces) if self._idle else None
+        if late_from is None:
             return
         budget = endings.budget(
             running=self._running, hedges=self._hedges_out, is_at_end=self._is_given_out
         )
-        late = itertools.takewhile(
-            lambda attempt: self.agenda.now - attempt.started_at >= late_after, self._by_start
-        )
-        for attempt in itertools.islice([each for each in late if not _is_hedged(each)], budget):
+        late = [each for each in self._by_start if self._is_late(each, late_from)][:budget]
+        for attempt in late:
             self._hedge(attempt.chunk)
+
+    def _is_late(self, attempt: Attempt, late_from: float) -> bool:
+        elapsed = self.agenda.now - attempt.started_at
+        return elapsed > late_from * attempt.chunk.work and not _is_hedged(attempt)
 
     def _hedge(self, chunk: Chunk) -> None:
         if machine := self._free_for(chunk):

@@ -133,6 +133,11 @@ class Strike(models.Model):
     def __str__(self) -> str:
         return f"strike {self.pk} on {self.node_id}"
 
+    @property
+    def is_warning(self) -> bool:
+        """Whether it threw doubt on nothing else; known once it is carried out."""
+        return self.cause == self.Cause.NEAR and not self.is_counted
+
 
 class Apart(models.Model):
     """Two owners whose nodes agreed on a wrong answer; never asked about one chunk again."""

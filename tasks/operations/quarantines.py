@@ -195,10 +195,13 @@ def _believe_again(node: Node, rows: QuerySet[Replica]) -> list[int]:
 
 
 def _struck(node_id: str, model_id: str) -> list[datetime]:
-    """Return when strikes that stand were carried out, in order. Uses index: strike_by_node."""
+    """Return when strikes that stand were carried out, in order. Uses index: strike_by_node.
+
+    Not mere warnings: they throw doubt on nothing.
+    """
     rows = Strike.objects.filter(
         node=node_id, model=model_id, enforced_at__isnull=False, overturned_at=None
-    )
+    ).exclude(cause=Strike.Cause.NEAR, is_counted=False)
     found = rows.order_by("enforced_at", "pk").values_list("enforced_at", flat=True)
     return [at for at in found if at is not None]
 

@@ -270,7 +270,7 @@ def _doubted_by(strike: Strike) -> QuerySet[Replica]:
 
 
 def _doubted_chunks(strike: Strike) -> list[int]:
-    if strike.enforced_at is None:
+    if strike.enforced_at is None or strike.is_warning:
         return []
     return list(_doubted_by(strike).values_list("chunk", flat=True))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -91,7 +92,8 @@ class RealNode:
 
     def thaw(self) -> None:
         for pid in processes.tree(self.pid):
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # a room its node closed, just awake
+                os.kill(pid, signal.SIGCONT)
 
     def log(self) -> str:
         return self.home.log_file.read_text()

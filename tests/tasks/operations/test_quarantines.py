@@ -10,7 +10,7 @@ from django.db import transaction
 from tasks import queries, records, scheduling
 from tasks.models import Chunk, Credibility, Node, Replica, StaffAction, Strike
 from tasks.operations import quarantines
-from tasks.verification import strikes, terms
+from tasks.verification import faults, strikes, terms
 from tests import factories
 from tests.tasks import work
 from tests.tasks.verification import trust
@@ -205,6 +205,20 @@ def test_a_strike_of_the_time_of_quarantine_still_speaks_against_it(job, nodes, 
         strikes.overturn(replica_id=first.pk, now=now + 2 * DAY)
     second.refresh_from_db()
     assert second.doubted_at is None
+
+
+def test_a_warning_of_the_time_of_quarantine_speaks_against_nothing(job, nodes, staff, now):
+    impose(nodes[0], staff)
+    first = job.replicas.order_by("pk")[0]
+    faults.record(
+        replicas=[first], model_id=job.model_id, cause=Strike.Cause.NEAR, now=now + SECOND
+    )
+    strikes.enforce(now=now + SECOND)
+
+    assert lift(nodes[0], staff, now=now + DAY) == 2
+
+    assert not job.replicas.exclude(doubted_at=None).exists()
+    assert work.unsound() == []
 
 
 def test_an_appeal_upheld_in_quarantine_ends_the_strike_and_not_the_doubt(job, nodes, staff, now):

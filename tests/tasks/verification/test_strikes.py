@@ -201,6 +201,21 @@ def test_a_warning_taken_back_gives_back_its_checks_and_is_not_remembered(job, n
     assert not miss_narrowly(second, now=now + DAY).is_counted
 
 
+def test_a_warning_taken_back_leaves_what_a_strike_of_that_moment_doubts(job, nodes, now):
+    first, second = job.replicas.order_by("pk")
+    faults.record(replicas=[first], model_id=job.model_id, cause=Strike.Cause.NEAR, now=now)
+    faults.record(replicas=[second], model_id=job.model_id, cause=Strike.Cause.GOLD, now=now)
+    assert strikes.enforce(now=now) == 2
+    Replica.objects.filter(pk=first.pk).update(state="rejected", reason="gold_failed")
+
+    with transaction.atomic():
+        assert strikes.overturn(replica_id=first.pk, now=now)
+
+    assert Replica.objects.get(pk=second.pk).doubted_at == now
+    known = trust.record(nodes[0], job)
+    assert (known.checks_tenths, known.strikes) == (250, 1)
+
+
 def test_lies_of_one_window_found_one_by_one_are_one_fault(job, nodes, now):
     first, second = job.replicas.order_by("pk")
     trust.catch(first, now=now + DAY)
