@@ -20,6 +20,9 @@ class Relay:
         self._address = address
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
+        #: What comes from these goes nowhere.
+        self._lost: set[socket.socket] = set()
+        self._is_up = True
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -34,6 +37,25 @@ class Relay:
             _reset(each)
         return len(cut) // 2
 
+    def lose(self) -> int:
+        """Pass nothing on any more and tell nobody, as a router does that forgot; say for how many.
+
+        New connections work.
+        """
+        with self._lock:
+            self._lost |= self._open
+            return len(self._open) // 2
+
+    def go_down(self) -> None:
+        """Cut all connections and refuse new ones."""
+        with self._lock:
+            self._is_up = False
+        self.move(self._address)
+
+    def come_up(self) -> None:
+        with self._lock:
+            self._is_up = True
+
     def close(self) -> None:
         self._listener.close()
         self.move(self._address)
@@ -44,6 +66,10 @@ class Relay:
                 near, _ = self._listener.accept()
             except OSError:
                 return
+            if not self._is_up:
+                _reset(near)
+                near.close()
+                continue
             try:
                 far = socket.create_connection(
                     self._target, timeout=10, source_address=(self._address, 0)
@@ -60,9 +86,11 @@ class Relay:
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while part := source.recv(PART_BYTES):
-                sink.sendall(part)
+                if source not in self._lost:
+                    sink.sendall(part)
         with self._lock:
             self._open -= {source, sink}
+            self._lost -= {source, sink}
         for each in (source, sink):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)

@@ -1,17 +1,14 @@
-"""A real node that is shut out, sleeps, moves or finds its disk full comes back and works on."""
+"""A real node that is shut out or sleeps comes back and works on."""
 
 from __future__ import annotations
 
 import time
-from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
-from portal.demo import sample, stack
+from portal.demo import sample
 from tests import factories
-from tests.flows import real_node, relay
-from workers import config
+from tests.flows import real_node
 from workers.protocol import messages
 
 pytestmark = [pytest.mark.slow, pytest.mark.embedded]
@@ -31,15 +28,6 @@ print("null")
 """
 
 
-def finish_with(platform, node, partner) -> None:
-    """Let the node and another owner's puppet do a job."""
-    partner.beat()
-    job_id = platform.submit()
-    partner.work(job_id, found=[])  # the small pictures are of one colour
-    assert platform.finish(job_id).job["state"] == "finished"
-    assert node.worked(job_id) == ["accepted"]
-
-
 def test_a_suspended_node_does_nothing_and_comes_back_when_reinstated(platform):
     with real_node.running(platform, 51) as node:
         partner, pid = platform.puppet(2), node.pid
@@ -57,7 +45,7 @@ def test_a_suspended_node_does_nothing_and_comes_back_when_reinstated(platform):
         node.wait(lambda state: state["reason"] == "", "to be back", seconds=REJOIN_SECONDS)
         with platform.api() as api:
             api.post(f"jobs/{job_id}/cancel/").raise_for_status()
-        finish_with(platform, node, partner)
+        node.work_with(partner)
         assert node.pid == pid
 
 
@@ -90,67 +78,5 @@ def test_after_a_sleep_the_node_asks_what_is_still_wanted_and_goes_on(platform, 
         assert seconds < GIVE_UP_SECONDS
         assert node.state()["withdrawn"] == 1
         assert node.command("limits", "set", "bandwidth_kib=none").returncode == 0
-        finish_with(platform, node, others[0])
+        node.work_with(others[0])
         platform.assert_sound()
-
-
-@pytest.mark.rabbitmq
-def test_a_node_whose_address_changes_comes_back_and_works_on(platform):
-    """The broker sees its connections end and new ones come from elsewhere."""
-    broker = urlsplit(platform.stack.environment["BROKER_URL"])
-    target = (broker.hostname or "", broker.port or 0)
-    with (
-        relay.running(target=target, address="127.0.0.2") as line,
-        real_node.running(platform, 53) as node,
-    ):
-        partner = platform.puppet(2)
-        node.stop()
-        point_to(node, f"amqp://127.0.0.1:{line.port}")
-        node.start()
-        finish_with(platform, node, partner)
-        assert peers(platform, node) == {"127.0.0.2"}
-        pid = node.pid
-
-        cut = line.move("127.0.0.3")
-
-        assert cut >= 1
-        stack.wait_until(
-            lambda: peers(platform, node) == {"127.0.0.3"}, seconds=REJOIN_SECONDS, what="the node"
-        )
-        finish_with(platform, node, partner)
-        assert node.pid == pid
-
-
-@pytest.mark.rabbitmq
-def test_a_node_whose_broker_moved_learns_the_new_address_by_rotating(platform):
-    with real_node.running(platform, 54) as node:
-        partner, url = platform.puppet(2), node.config["broker"]["url"]
-        node.stop()
-        point_to(node, "amqp://127.0.0.1:1")
-
-        rotated = node.command("rotate")
-
-        assert rotated.returncode == 0, rotated.stderr
-        assert node.config["broker"]["url"] == url
-        node.start()
-        finish_with(platform, node, partner)
-
-
-def point_to(node, url: str) -> None:
-    """Let the node look for its broker there."""
-    settings = config.read(node.home)
-    broker = settings.broker.model_copy(update={"url": url})
-    config.write(node.home, settings.model_copy(update={"broker": broker}))
-
-
-def peers(platform, node) -> set[str]:
-    """Return from where the broker sees the node connected."""
-    management = httpx.URL(platform.stack.environment["BROKER_MANAGEMENT_URL"])
-    path = f"/api/connections/username/{node.config['broker']['username']}"
-    answer = httpx.get(
-        management.copy_with(username=None, password=None, path=path),
-        auth=(management.username, management.password),
-    )
-    named = {each["name"] for each in answer.raise_for_status().json()}
-    # A name begins with the peer, as in 127.0.0.2:54321.
-    return {name.partition(":")[0] for name in named}
