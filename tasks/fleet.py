@@ -14,6 +14,8 @@ from workers.protocol import limits
 
 #: A node is online while its last sign of life is younger than two idle heartbeats.
 ONLINE = timedelta(seconds=2 * limits.HEARTBEAT_IDLE_SECONDS + 30)
+#: A heartbeat may be this long under way without its clock being called wrong.
+CLOCK_ERROR_MS_MIN = 5_000
 
 
 def online(*, now: datetime) -> QuerySet[Node]:
@@ -111,3 +113,13 @@ def _kept_back(node: Node) -> str:
     if node.quarantined_at is not None:
         return NodeReason.QUARANTINED
     return "" if node.drained_at is None else NodeReason.DRAINED
+
+
+def clock_text(node: Node) -> str:
+    """Say how wrong its clock is; empty while unknown. A message's way is no error of it."""
+    skew_ms = node.clock_skew_ms
+    if skew_ms is None:
+        return ""
+    if abs(skew_ms) < CLOCK_ERROR_MS_MIN:
+        return "right"
+    return f"{abs(skew_ms) / 1000:.0f} s {'fast' if skew_ms > 0 else 'slow'}"

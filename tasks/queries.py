@@ -26,8 +26,6 @@ VERDICTS = {
     Replica.State.FAILED: "no_answer",
     Replica.State.LOST: "no_answer",
 }
-#: A heartbeat may be this long under way without its clock being called wrong.
-CLOCK_ERROR_MS_MIN = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -369,7 +367,7 @@ def _node_view(
         last_seen_at=node.last_seen_at,
         enrolled_at=node.enrolled_at,
         clock_skew_seconds=None if node.clock_skew_ms is None else node.clock_skew_ms / 1000,
-        clock_skew_text=_clock(node.clock_skew_ms),
+        clock_skew_text=fleet.clock_text(node),
         slots=node.slots,
         running=work.get("running", 0),
         hardware=node.hardware,
@@ -384,15 +382,6 @@ def _node_view(
         available_minor=earned.available_minor,
         paid_minor=0,
     )
-
-
-def _clock(skew_ms: int | None) -> str:
-    """Say how wrong a clock is; what a message takes to arrive is no error of the clock."""
-    if skew_ms is None:
-        return ""
-    if abs(skew_ms) < CLOCK_ERROR_MS_MIN:
-        return "right"
-    return f"{abs(skew_ms) / 1000:.0f} s {'fast' if skew_ms > 0 else 'slow'}"
 
 
 def _text(
