@@ -142,8 +142,9 @@ def _kept_back(node: Node) -> str:
     return "" if node.drained_at is None else NodeReason.DRAINED
 
 
-def clock_text(skew_ms: int | None) -> str:
-    """Say how wrong a clock is; what a message takes to arrive is no error of the clock."""
+def clock_text(node: Node) -> str:
+    """Say how wrong its clock is; empty while unknown. A message's way is no error of it."""
+    skew_ms = node.clock_skew_ms
     if skew_ms is None:
         return ""
     if abs(skew_ms) < CLOCK_ERROR_MS_MIN:

@@ -374,7 +374,7 @@ def _node_view(
         last_seen_at=node.last_seen_at,
         enrolled_at=node.enrolled_at,
         clock_skew_seconds=None if node.clock_skew_ms is None else node.clock_skew_ms / 1000,
-        clock_skew_text=fleet.clock_text(node.clock_skew_ms),
+        clock_skew_text=fleet.clock_text(node),
         slots=node.slots,
         limits=allowances.limits_of(node),
         running=work.get("running", 0),

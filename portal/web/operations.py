@@ -18,7 +18,7 @@ from portal.web import operation_forms as forms
 from portal.web.requests import PageRequest
 from tasks.errors import Refused
 from tasks.models import CatalogModel, Node
-from tasks.operations import details, log, overview, quarantines
+from tasks.operations import details, log, overview, quarantines, trust
 
 
 @require_GET
@@ -158,5 +158,5 @@ def _models(node: Node, verb: str) -> list[tuple[str, str]]:
         return everything + [
             (row.model_id, str(row.model)) for row in quarantines.models_of(node.pk)
         ]
-    models = CatalogModel.objects.order_by("-is_offered", "name", "pk")[: overview.MODELS_MAX]
+    models = CatalogModel.objects.order_by("-is_offered", "name", "pk")[: trust.MODELS_MAX]
     return [(forms.ALL_MODELS, "all models"), *((row.pk, str(row)) for row in models)]

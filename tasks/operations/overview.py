@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from django.conf import settings
 from django.db.models import (
     Case,
     Count,
@@ -21,18 +20,14 @@ from django.db.models import (
     OuterRef,
     Q,
     QuerySet,
-    Sum,
     Value,
     When,
 )
 
-from tasks import fleet, referee
+from tasks import fleet
 from tasks.models import (
     Appeal,
-    CatalogModel,
     Chunk,
-    Credibility,
-    GoldItem,
     Job,
     Node,
     Platform,
@@ -40,9 +35,9 @@ from tasks.models import (
     StaffAction,
     Strike,
 )
-from tasks.operations import gates, log, messages, platform
+from tasks.operations import gates, log, messages, platform, trust
+from tasks.operations.trust import GoldStock, ModelTrust, RefereeState
 from tasks.reasons import NodeReason
-from tasks.verification import gold
 from workers.protocol import limits
 
 #: Counting stops here: more is a lot, however much it is.
@@ -51,8 +46,6 @@ COUNT_MAX: Final = 100_000
 NAMED_MAX: Final = 20
 #: A sweep is late after this time: they come every few seconds.
 SWEPT_WITHIN_SECONDS: Final = 60
-#: Models whose trust and gold are shown.
-MODELS_MAX: Final = 50
 
 _OPEN = (Job.State.QUEUED, Job.State.RUNNING, Job.State.PAUSED)
 _C = Chunk.State
@@ -94,37 +87,6 @@ class Work:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelTrust:
-    """What is believed of nodes for one model: nodes by `Credibility.State`."""
-
-    model_id: str
-    model_name: str
-    states: Mapping[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RefereeState:
-    """What the referee may compute in an hour, has computed, and is asked for."""
-
-    budget_images: int
-    spent_images: int
-    backlog_chunks: int
-    backlog_images: int
-    oldest_asked_at: datetime | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class GoldStock:
-    """Gold of one model; `wanted` pictures are kept unused."""
-
-    model_id: str
-    model_name: str
-    unused: int
-    in_use: int
-    wanted: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Todo:
     """What waits for a sweep or for staff; each count stops at COUNT_MAX."""
 
@@ -163,9 +125,9 @@ def take(*, now: datetime) -> Overview:
         work=_work(),
         gates=gates.refusals(now=now),
         nodes=_nodes(now=now),
-        trust=_trust(now=now),
-        referee=_referee(now=now),
-        gold=_gold(),
+        trust=trust.by_model(now=now),
+        referee=trust.referee_state(now=now),
+        gold=trust.gold_stock(),
         todo=_todo(),
     )
 
@@ -246,71 +208,6 @@ def _nodes(*, now: datetime) -> dict[str, int]:
     rows = Node.objects.annotate(shown=state).values("shown").annotate(count=Count("pk"))
     found = {row["shown"]: row["count"] for row in rows.order_by()}
     return {state: found.get(state, 0) for state in NODE_STATES}
-
-
-def _trust(*, now: datetime) -> list[ModelTrust]:
-    """One query over what is believed of nodes."""
-    is_over = Q(state=Credibility.State.QUARANTINED, barred_until__lte=now)
-    state = Case(
-        When(quarantined_at__isnull=False, then=Value(Credibility.State.QUARANTINED)),
-        When(is_over, then=Value(Credibility.State.WATCHED)),
-        default=F("state"),
-    )
-    rows = (
-        Credibility.objects.exclude(node__state=Node.State.RETIRED)
-        .annotate(shown=state)
-        .values("model", "model__name", "model__version", "shown")
-        .annotate(count=Count("pk"))
-        .order_by("model__name", "model", "shown")[: MODELS_MAX * len(Credibility.State)]
-    )
-    by_model: dict[str, tuple[str, dict[str, int]]] = {}
-    for row in rows:
-        name = f"{row['model__name']} {row['model__version']}"
-        _, states = by_model.setdefault(row["model"], (name, {}))
-        states[row["shown"]] = row["count"]
-    return [
-        ModelTrust(model_id=model_id, model_name=name, states=states)
-        for model_id, (name, states) in by_model.items()
-    ]
-
-
-def _referee(*, now: datetime) -> RefereeState:
-    """Three queries, the last over chunk_refereeing."""
-    asked = Chunk.objects.filter(
-        referee_asked_at__isnull=False, referee_at=None, state__in=[_C.OPEN, _C.PROVISIONAL]
-    ).aggregate(
-        chunks=Count("pk"), images=Sum("items_count", default=0), oldest=Min("referee_asked_at")
-    )
-    return RefereeState(
-        budget_images=settings.REFEREE_IMAGES_PER_HOUR,
-        spent_images=referee.spent(now=now),
-        backlog_chunks=asked["chunks"],
-        backlog_images=asked["images"],
-        oldest_asked_at=asked["oldest"],
-    )
-
-
-def _gold() -> list[GoldStock]:
-    """Two queries, the second over gold_usable."""
-    models = CatalogModel.objects.filter(is_offered=True, owner=None).order_by("name", "pk")
-    named = {model.pk: str(model) for model in models[:MODELS_MAX]}
-    rows = (
-        GoldItem.objects.filter(model__in=named, uses__lt=GoldItem.USES_MAX)
-        .values("model")
-        .annotate(unused=Count("pk", filter=Q(uses=0)), usable=Count("pk"))
-    )
-    found: dict[str, dict[str, Any]] = {row["model"]: dict(row) for row in rows.order_by()}
-    none = {"unused": 0, "usable": 0}
-    return [
-        GoldStock(
-            model_id=model_id,
-            model_name=name,
-            unused=found.get(model_id, none)["unused"],
-            in_use=found.get(model_id, none)["usable"] - found.get(model_id, none)["unused"],
-            wanted=gold.STOCK,
-        )
-        for model_id, name in named.items()
-    ]
 
 
 def _todo() -> Todo:

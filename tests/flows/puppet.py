@@ -38,7 +38,7 @@ class Puppet:
     key: Ed25519PrivateKey
     login: dict[str, Any]
     _inbox: queue.Queue[tuple[str, str]] = field(default_factory=queue.Queue)
-    #: Assignments that came with the one last taken.
+    #: What came with the message last taken.
     _waiting: list[str] = field(default_factory=list)
 
     @classmethod
@@ -147,6 +147,8 @@ class Puppet:
                         connection.drain_events(timeout=0.2)
                     except TimeoutError:
                         continue
+        # One more may have come while the consumer was cancelled.
+        self._waiting += got[1:]
         return got[0] if got else ""
 
     def report(
