@@ -13,7 +13,7 @@ import httpx
 from kombu import Queue
 from pydantic import BaseModel
 
-from workers import clock, config, control, identity, link, permission, sandbox, sessions
+from workers import clock, config, control, identity, line, link, permission, sandbox, sessions
 from workers.config import Config, Home
 from workers.probe import Probe
 from workers.protocol import limits, routes
@@ -166,7 +166,7 @@ def check_broker(home: Home) -> Finding:
             connection.ensure_connection(max_retries=1, timeout=TIMEOUT_SECONDS)
             # A node may not declare; asking for what is there is allowed.
             Queue(name, no_declare=True)(connection.default_channel).queue_declare(passive=True)
-    except link.ERRORS as exc:
+    except line.ERRORS as exc:
         text = f"{type(exc).__name__}: {exc}"[:200]
         return _broken("broker", text, "see the node's page: it may be suspended or retired")
     return _ok("broker", f"logged in, queue {name} is there")

@@ -18,24 +18,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from amqp.exceptions import AMQPError, MessageNacked
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from kombu import Connection, Exchange
-from kombu.exceptions import ChannelError, OperationalError
-from kombu.exceptions import ConnectionError as BrokerAway
+from kombu import Connection
 
 from workers import bundles, config
 from workers.config import BrokerLogin
+from workers.line import ERRORS, Line
 from workers.outbox import Outbox
 from workers.protocol import alarms, filebroker, limits, messages, routes, signatures, tls
 
 logger = logging.getLogger(__name__)
 
-INGRESS = Exchange("ingress", type="topic", no_declare=True)
 #: Pauses before each further attempt to publish, seconds; then the message is given up
 #: (an ack or heartbeat) or left in the outbox (a report).
 BACKOFF_SECONDS = (0.2, 1.0, 3.0)
-CONFIRM_SECONDS_MAX = 10
 CONNECT_SECONDS_MAX = 10
 #: AMQP heartbeat that keeps an idle connection open, seconds; checked four times as often.
 BROKER_HEARTBEAT_SECONDS = 30
@@ -46,18 +42,6 @@ RESEND_SECONDS = 30
 RECEIPT_SECONDS = 30
 RECEIPT_SECONDS_MAX = 3600
 LETTERS_MAX = 1000
-#: How long an attempt waits for a broker that is short of memory or disk, seconds.
-BLOCKED_SECONDS_MAX = 10.0
-
-ERRORS = (
-    AMQPError,
-    MessageNacked,
-    ChannelError,
-    BrokerAway,
-    OperationalError,
-    OSError,
-    alarms.BrokerBlocked,
-)
 
 
 def transport_options(login: BrokerLogin) -> dict[str, Any]:
@@ -102,7 +86,7 @@ class Link:
         self._node_id = node_id
         self._key = key
         self._outbox = outbox
-        self._connect = connect
+        self._line = Line(connect=connect, is_closing=lambda: self._is_closing)
         self._clock = clock
         self._letters: deque[Letter] = deque()
         self._changed = threading.Condition()
@@ -111,8 +95,6 @@ class Link:
         self._resend_due = 0.0
         #: Confirmed reports without a receipt: the next pause, and when it is over.
         self._again: dict[Path, tuple[float, float]] = {}
-        self._connection: Connection | None = None
-        self._is_blocked = False
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
         #: When the broker last confirmed a message.
         self.contact_at: datetime | None = None
@@ -188,13 +170,13 @@ class Link:
                 if letters:
                     self._deliver(letters)
                 else:
-                    self._keep_open()
+                    self._line.keep_open()
             except Exception:  # an entry point: a fault of ours must not silence the node
                 logger.exception("publishing failed")
-                self._disconnect()
+                self._line.drop()
             finally:
                 self._done()
-        self._disconnect()
+        self._line.close()
 
     def _next(self, seconds_max: float) -> list[Letter]:
         """Wait for something to send; with a report go all others that wait, up to a limit."""
@@ -258,53 +240,12 @@ class Link:
         """Publish once and wait for the confirmation."""
         if len(body) > limits.MESSAGE_BYTES_MAX:
             raise ValueError(f"a {kind} of {len(body)} bytes")
-        if self._connection is None:
-            connection = self._connect()
-            connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS_MAX)
-            self._watch(connection)
-            self._connection = connection
-        self._wait_unblocked(self._connection)
-        self._connection.Producer(auto_declare=False).publish(
+        self._line.publish(
             body,
-            exchange=INGRESS,
             routing_key=routes.ingress_key(kind, self._node_id),
-            content_type="application/json",
-            content_encoding="utf-8",
             headers={signatures.HEADER: signatures.sign(body, key=self._key)},
             user_id=routes.broker_username(self._node_id),
-            delivery_mode=2,
-            declare=[],
-            retry=False,
-            confirm_timeout=CONFIRM_SECONDS_MAX,
         )
-
-    def _watch(self, connection: Connection) -> None:
-        """Let the broker tell when it is short of memory or disk, and when that is over."""
-        self._is_blocked = False
-        transport: Any = connection.connection
-        transport.on_blocked, transport.on_unblocked = self._block, self._unblock
-
-    def _block(self, reason: str) -> None:
-        self._is_blocked = True
-        alarms.refuse(reason)
-
-    def _unblock(self) -> None:
-        self._is_blocked = False
-
-    def _wait_unblocked(self, connection: Connection) -> None:
-        """Keep the connection and wait: thousands of nodes that connect anew help no broker.
-
-        Raises:
-            alarms.BrokerBlocked: it is not over yet.
-        """
-        deadline = time.monotonic() + BLOCKED_SECONDS_MAX
-        while self._is_blocked and time.monotonic() < deadline and not self._is_closing:
-            try:
-                connection.drain_events(timeout=1.0)
-            except TimeoutError:
-                connection.heartbeat_check()
-        if self._is_blocked:
-            raise alarms.BrokerBlocked
 
     def _note_contact(self, letters: Sequence[Letter]) -> None:
         if self.trouble:
@@ -321,23 +262,7 @@ class Link:
         self.trouble = f"{type(exc).__name__}: {exc}"[:200]
         logger.warning("the broker did not take a message: %s", self.trouble, extra={"kind": kind})
         if not isinstance(exc, alarms.BrokerBlocked):
-            self._disconnect()
-
-    def _keep_open(self) -> None:
-        """Answer AMQP heartbeats, so that the broker does not close an idle connection."""
-        connection = self._connection
-        if connection is None or not connection.supports_heartbeats:
-            return
-        try:
-            connection.heartbeat_check()
-            connection.drain_events(timeout=0.001)
-        except TimeoutError:
-            pass  # nothing had arrived, as is usual
-        except alarms.BrokerBlocked:
-            pass  # the next message waits
-        except ERRORS as exc:
-            logger.info("the connection was lost while idle: %s", exc)
-            self._disconnect()
+            self._line.drop()
 
     def _resend_when_due(self) -> None:
         """Queue what the outbox holds: at the start, and then every 30 seconds."""
@@ -357,13 +282,3 @@ class Link:
     def _wait_closing(self, seconds: float) -> bool:
         with self._changed:
             return self._changed.wait_for(lambda: self._is_closing, timeout=seconds)
-
-    def _disconnect(self) -> None:
-        """Drop the connection; one that does not answer any more is not waited for."""
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        try:
-            connection.close() if self._is_closing and not self._is_blocked else connection.collect()
-        except ERRORS as exc:
-            logger.debug("closing failed: %s", exc)
