@@ -24,13 +24,15 @@ from typing import Any
 import psycopg2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bench import bare_sql, light_fleet, measures, noops, platform
+from bench import bare_sql, light_fleet, measures, noops, platform, processors
 from portal.demo import sample, stack
 from workers.protocol import signatures
 
 NODES = 8
 PROCESSES = 2
 SLOTS = 32
+#: Ingest processes, as many as processors.
+INGEST = 2
 CHUNKS = 3000
 ROUNDS = 3
 JOB_SECONDS_MAX = 120
@@ -52,8 +54,8 @@ def keys(count: int) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def listening(running: stack.Stack, fleet: list[dict[str, Any]]) -> Iterator[None]:
-    """Run light nodes in PROCESSES processes until the end of the block."""
+def listening(running: stack.Stack, fleet: list[dict[str, Any]]) -> Iterator[list[int]]:
+    """Run light nodes in PROCESSES processes until the end of the block; yield their pids."""
     processes = []
     for part in range(PROCESSES):
         path = running.data_dir / f"light-{part}.json"
@@ -68,7 +70,7 @@ def listening(running: stack.Stack, fleet: list[dict[str, Any]]) -> Iterator[Non
         for process in processes:
             assert process.stdout is not None
             assert process.stdout.readline() == b"ready\n"
-        yield
+        yield [process.pid for process in processes]
     finally:
         for process in processes:
             assert process.stdin is not None
@@ -93,6 +95,11 @@ def measure(api: Any, database: Any, prepared: dict[str, Any], *, chunks: int) -
     raise RuntimeError(f"job {job['id']} is {state}, {unpaid} movements are not posted")
 
 
+def _meter(running: stack.Stack, light: list[int]) -> processors.Meter:
+    ours = {name: [process.popen.pid] for name, process in running.processes.items()}
+    return processors.Meter({"light nodes": light} | ours | platform.server_pids(running))
+
+
 def main() -> None:
     """Measure everything in turn; print medians of per-round ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -106,7 +113,8 @@ def main() -> None:
         "NODEFOLK_CHUNK_IMAGES_MAX": "1",
         "NODEFOLK_NODE_RATE": "100000",
     }
-    with platform.running(variables=variables) as running:
+    ingest_processes = 1 if options.profile else INGEST
+    with platform.running(variables=variables, ingest_processes=ingest_processes) as running:
         pairs = keys(NODES)
         prepared = light_fleet.prepare(
             running, chunks=options.chunks, publics=[public for public, _ in pairs]
@@ -119,14 +127,17 @@ def main() -> None:
         if options.profile:
             platform.profile_ingest(running, options.profile)
         rounds: list[dict[str, float]] = []
+        processor_ms: dict[str, float] = {}
         with (
-            listening(running, prepared["fleet"]),
+            listening(running, prepared["fleet"]) as light,
             noops.workers(running) as plain,
             bare_sql.tables(url) as sql,
             sample.session(url=running.url, api_key=prepared["client"]) as api,
         ):
             for number in range(options.rounds + 1):
+                meter = _meter(running, light)
                 figures = {"dispatch": measure(api, database, prepared, chunks=options.chunks)}
+                processor_ms = meter.milliseconds(units=options.chunks)
                 if not options.alone:
                     figures["celery"] = plain.measure()
                     figures["sql"] = sql.measure()
@@ -136,6 +147,8 @@ def main() -> None:
         database.close()
     figures = {"chunks_per_s": round(statistics.median([each["dispatch"] for each in rounds]), 1)}
     noise: dict[str, Any] = {"chunks_per_s": measures.spread([each["dispatch"] for each in rounds])}
+    # Of the last round, for a chunk.
+    noise["processor_ms"] = {name: round(spent, 2) for name, spent in processor_ms.items()}
     if not options.alone:
         for name in ("celery", "sql"):
             ratios = [each["dispatch"] / each[name] for each in rounds]

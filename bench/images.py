@@ -60,26 +60,6 @@ class Turn:
         return self.pictures / self.seconds
 
 
-class Meter:
-    """Processor time of named groups of processes between two looks."""
-
-    def __init__(self, groups: dict[str, list[int]]) -> None:
-        self._groups = groups
-        self._before = self._look()
-
-    def _look(self) -> dict[str, float]:
-        found = {}
-        for name, pids in self._groups.items():
-            own, below = processors.seconds(pids)
-            found |= {name: own, ROOMS: below} if name == NODES else {name: own + below}
-        return found
-
-    def milliseconds(self, *, pictures: int) -> dict[str, float]:
-        """Return what each group has spent since, for a picture."""
-        now = self._look()
-        return {name: 1000 * (now[name] - self._before[name]) / pictures for name in now}
-
-
 def main() -> None:
     """Measure and print."""
     options = _parser().parse_args()
@@ -138,11 +118,9 @@ def upload(api: httpx.Client, photos: list[Path]) -> str:
 def run_plain(loops: plain_loop.Loops) -> Turn:
     """Let the bare loops compute; the nodes have nothing to do meanwhile."""
     pictures = loops.pictures
-    meter = Meter({"plain": loops.pids})
+    meter = processors.Meter({"plain": loops.pids})
     seconds = loops.run()
-    return Turn(
-        pictures=pictures, seconds=seconds, processor_ms=meter.milliseconds(pictures=pictures)
-    )
+    return Turn(pictures=pictures, seconds=seconds, processor_ms=meter.milliseconds(units=pictures))
 
 
 def submit(running: stack.Stack, api: httpx.Client, *, dataset: str, crew: real_nodes.Crew) -> Turn:
@@ -153,7 +131,7 @@ def submit(running: stack.Stack, api: httpx.Client, *, dataset: str, crew: real_
         if name not in crew.names
     }
     nodes = {NODES: real_nodes.pids(running, crew)}
-    meter = Meter(nodes | others | platform.server_pids(running))
+    meter = processors.Meter(nodes | others | platform.server_pids(running), apart={NODES: ROOMS})
     job_id = sample.submit(api, dataset=dataset, score_threshold=SCORE_FLOOR + 0.05)["id"]
     job = _wait(api, job_id)
     computed = int(platform.python(running, _COMPUTED.format(job_id=job_id)))
@@ -162,7 +140,7 @@ def submit(running: stack.Stack, api: httpx.Client, *, dataset: str, crew: real_
     return Turn(
         pictures=computed,
         seconds=(ended - begun).total_seconds(),
-        processor_ms=meter.milliseconds(pictures=computed),
+        processor_ms=meter.milliseconds(units=computed),
     )
 
 

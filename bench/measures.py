@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import statistics
 from collections.abc import Sequence
 
@@ -34,6 +35,29 @@ def spread(values: Sequence[float], *, digits: int = 3) -> dict[str, float]:
         "max": round(max(values), digits),
         "rounds": len(values),
     }
+
+
+#: Means of values drawn again, from which an interval is read.
+RESAMPLES = 4000
+
+
+def interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the bootstrap interval of the mean: percentiles of means of values drawn again.
+
+    Efron 1979. The same values always give the same interval. Of few values it is too narrow
+    rather than too wide; of one it has no width.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    if not values:
+        raise ValueError("no values")
+    chance = random.Random(0)
+    means = sorted(
+        statistics.fmean(chance.choices(values, k=len(values))) for _ in range(RESAMPLES)
+    )
+    tail = (1 - confidence) / 2
+    return means[int(tail * RESAMPLES)], means[math.ceil((1 - tail) * RESAMPLES) - 1]
 
 
 def ideal_seconds(

@@ -20,11 +20,15 @@ SERVICES = stack.BASE_DIR / "bin" / "services"
 
 @contextmanager
 def running(
-    *, with_servers: bool = True, variables: Mapping[str, str] | None = None
+    *,
+    with_servers: bool = True,
+    variables: Mapping[str, str] | None = None,
+    ingest_processes: int = 1,
 ) -> Iterator[stack.Stack]:
     """Start portal, ingest, worker and beat; stop and remove all.
 
-    `variables` are set in the environment of all. On private PostgreSQL and RabbitMQ, or on SQLite and the broker made of files.
+    `variables` are set in the environment of all. On private PostgreSQL and RabbitMQ, or on
+    SQLite and the broker made of files.
     """
     with tempfile.TemporaryDirectory(prefix="nodefolk-bench-") as folder:
         data_dir = Path(folder)
@@ -43,7 +47,12 @@ def running(
             "DJANGO_SETTINGS_MODULE": "portal.settings",
             **(variables or {}),
         }
-        running_stack = stack.Stack(data_dir=data_dir, environment=environment, port=port)
+        running_stack = stack.Stack(
+            data_dir=data_dir,
+            environment=environment,
+            port=port,
+            ingest_processes=ingest_processes,
+        )
         try:
             for command in (["migrate", "-v0"], ["declare_queues"], ["install_models"]):
                 subprocess.run(

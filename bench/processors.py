@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -35,3 +35,32 @@ def seconds(roots: Iterable[int]) -> tuple[float, float]:
         below += 0.0 if pid in own else spent.get(pid, 0.0)
         waiting += children[pid]
     return sum(spent.get(pid, 0.0) for pid in own), below
+
+
+class Meter:
+    """Processor time of named groups of processes between two looks.
+
+    `apart`: groups whose descendants are counted by themselves, and their name.
+    """
+
+    def __init__(
+        self, groups: Mapping[str, list[int]], *, apart: Mapping[str, str] | None = None
+    ) -> None:
+        self._groups = groups
+        self._apart = apart or {}
+        self._before = self._look()
+
+    def _look(self) -> dict[str, float]:
+        found = {}
+        for name, pids in self._groups.items():
+            own, below = seconds(pids)
+            if name in self._apart:
+                found |= {name: own, self._apart[name]: below}
+            else:
+                found[name] = own + below
+        return found
+
+    def milliseconds(self, *, units: int) -> dict[str, float]:
+        """Return what each group has spent since, for a unit of work."""
+        now = self._look()
+        return {name: 1000 * (now[name] - self._before[name]) / units for name in now}

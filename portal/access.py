@@ -15,7 +15,17 @@ from django.http import Http404
 
 from portal.models import ApiKey, User
 from tasks import catalog
-from tasks.models import Appeal, CatalogModel, Dataset, Image, Item, Job, Node, Replica
+from tasks.models import (
+    Appeal,
+    CatalogModel,
+    Dataset,
+    Image,
+    Item,
+    Job,
+    Node,
+    Replica,
+    SignedReport,
+)
 
 Row = TypeVar("Row", bound=Model)
 
@@ -134,6 +144,46 @@ def appeal(user: User, appeal_id: str | int) -> Appeal:
         *[f"replica__{name}" for name in _WORK if name != "appeal"]
     )
     return _one(rows, _number(appeal_id))
+
+
+def operations(user: User, *, to_change: str = "") -> None:
+    """Let staff pass; `to_change`: those who may change nodes, or jobs.
+
+    Raises:
+        NotFound: the user is not among them.
+    """
+    if not user.is_staff or (to_change and not user.has_perm(f"tasks.change_{to_change}")):
+        raise NotFound("There is no such thing here.")
+
+
+def any_node(user: User, node_id: str, *, is_changed: bool) -> Node:
+    """Return a node of anybody, for staff to look at or to act on.
+
+    Raises:
+        NotFound: no such node, or the user may not.
+    """
+    operations(user, to_change="node" if is_changed else "")
+    return _one(Node.objects.select_related("owner"), _identifier(node_id))
+
+
+def any_job(user: User, job_id: str, *, is_changed: bool) -> Job:
+    """Return a job of anybody, for staff to look at or to act on.
+
+    Raises:
+        NotFound: no such job, or the user may not.
+    """
+    operations(user, to_change="job" if is_changed else "")
+    return _one(Job.objects.select_related("owner", "model", "dataset"), _identifier(job_id))
+
+
+def message(user: User, message_id: str | int) -> SignedReport:
+    """Return a message that a node signed, for staff to take in again.
+
+    Raises:
+        NotFound: no such message, or the user may not.
+    """
+    operations(user, to_change="node")
+    return _one(SignedReport.objects.all(), _number(message_id))
 
 
 def key(user: User, key_id: str) -> ApiKey:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from django.contrib import admin, messages
 from django.db.models import Case, QuerySet, Value, When
@@ -18,7 +19,8 @@ from portal import kyc
 from portal.models import ApiKey, KycCase, User
 from tasks import appeals, nodes
 from tasks.errors import Refused
-from tasks.models import Appeal, CatalogModel, Job, JobEvent, Node
+from tasks.models import Appeal, CatalogModel, Job, JobEvent, Node, StaffAction
+from tasks.operations import draining, quarantines, replays, reverification
 
 admin.site.site_header = "Nodefolk staff"
 admin.site.site_title = "Nodefolk staff"
@@ -69,7 +71,7 @@ class KycCaseAdmin(ReadOnlyAdmin):
 
 @admin.register(User)
 class UserAdmin(ReadOnlyAdmin):
-    """People and their roles; only the roles can be changed here."""
+    """People, their roles and what their accounts are for; nothing else can be changed here."""
 
     list_display = (
         "email",
@@ -78,9 +80,10 @@ class UserAdmin(ReadOnlyAdmin):
         "is_annotator",
         "is_staff",
         "is_active",
+        "client_category",
         "joined_at",
     )
-    list_filter = ("is_staff", "is_operator", "is_active")
+    list_filter = ("is_staff", "is_operator", "is_active", "client_category")
     search_fields = ("email",)
     ordering = ("-joined_at", "-pk")
     fields = (
@@ -90,6 +93,8 @@ class UserAdmin(ReadOnlyAdmin):
         "is_operator",
         "is_annotator",
         "is_staff",
+        "client_category",
+        "is_category_fixed",
         "joined_at",
         "last_login",
     )
@@ -122,6 +127,8 @@ class NodeAdmin(ReadOnlyAdmin):
         "state",
         "state_reason",
         "reason",
+        "drained_at",
+        "quarantined_at",
         "last_seen_at",
         "numeric_class",
     )
@@ -129,7 +136,7 @@ class NodeAdmin(ReadOnlyAdmin):
     list_select_related = ("owner",)
     search_fields = ("id", "name", "owner__email")
     ordering = ("-enrolled_at", "-pk")
-    actions = ("suspend", "reinstate")
+    actions = ("suspend", "reinstate", "drain", "undrain", "quarantine", "lift", "replay")
     exclude = ("broker_password_hash",)
 
     @admin.action(description="Suspend: the broker refuses it", permissions=["suspend"])
@@ -152,8 +159,44 @@ class NodeAdmin(ReadOnlyAdmin):
             lambda node_id: nodes.reinstate(node_id=node_id, now=timezone.now()),
         )
 
+    @admin.action(description="Drain: no new work", permissions=["suspend"])
+    def drain(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
+        """Give each selected node no new work; what it has it finishes."""
+        self._act(request, chosen, partial(draining.drain, note=""))
+
+    @admin.action(description="End the drain", permissions=["suspend"])
+    def undrain(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
+        """Give each selected node work again."""
+        self._act(request, chosen, draining.undrain)
+
+    @admin.action(description="Quarantine for all models", permissions=["suspend"])
+    def quarantine(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
+        """Believe each selected node no longer."""
+        self._act(request, chosen, partial(quarantines.impose, model_id=None, note=""))
+
+    @admin.action(description="Lift the quarantine for all models", permissions=["suspend"])
+    def lift(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
+        """Believe each selected node as before."""
+        self._act(request, chosen, partial(quarantines.lift, model_id=None))
+
+    @admin.action(description="Replay: send it all again", permissions=["suspend"])
+    def replay(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
+        """Send each selected node again what it should know."""
+        self._act(request, chosen, replays.replay_node)
+
+    def _act(
+        self, request: HttpRequest, chosen: QuerySet[Node], act: Callable[..., object]
+    ) -> None:
+        staff = _staff(request)
+        _each(
+            self,
+            request,
+            chosen.values_list("pk", flat=True),
+            lambda node_id: act(node_id=node_id, staff_id=staff.pk, now=timezone.now()),
+        )
+
     def has_suspend_permission(self, request: HttpRequest) -> bool:
-        """Tell who may run the two actions; nobody edits the fields."""
+        """Tell who may run the actions; nobody edits the fields."""
         return request.user.has_perm("tasks.change_node")
 
 
@@ -166,6 +209,7 @@ class JobAdmin(ReadOnlyAdmin):
         "owner",
         "state",
         "reason",
+        "client_category",
         "items_total",
         "items_final",
         "items_failed",
@@ -176,6 +220,35 @@ class JobAdmin(ReadOnlyAdmin):
     list_select_related = ("owner",)
     search_fields = ("id", "owner__email")
     ordering = ("-submitted_at", "-pk")
+    actions = ("reverify", "ask_referee", "replay")
+
+    @admin.action(description="Verify again by another owner", permissions=["steer"])
+    def reverify(self, request: HttpRequest, chosen: QuerySet[Job]) -> None:
+        """Have accepted results of each selected job computed again."""
+        self._act(request, chosen, partial(_reverify, by="owner"))
+
+    @admin.action(description="Verify again by the referee", permissions=["steer"])
+    def ask_referee(self, request: HttpRequest, chosen: QuerySet[Job]) -> None:
+        """Have the platform compute accepted results of each selected job."""
+        self._act(request, chosen, partial(_reverify, by="referee"))
+
+    @admin.action(description="Replay: send it all again", permissions=["steer"])
+    def replay(self, request: HttpRequest, chosen: QuerySet[Job]) -> None:
+        """Send again what nodes should know of each selected job."""
+        self._act(request, chosen, replays.replay_job)
+
+    def _act(self, request: HttpRequest, chosen: QuerySet[Job], act: Callable[..., object]) -> None:
+        staff = _staff(request)
+        _each(
+            self,
+            request,
+            chosen.values_list("pk", flat=True),
+            lambda job_id: act(job_id=job_id, staff_id=staff.pk, now=timezone.now()),
+        )
+
+    def has_steer_permission(self, request: HttpRequest) -> bool:
+        """Tell who may run the actions; nobody edits the fields."""
+        return request.user.has_perm("tasks.change_job")
 
     @admin.display(description="price")
     def price(self, job: Job) -> str:
@@ -258,6 +331,20 @@ class CatalogModelAdmin(ReadOnlyAdmin):
 
     list_display = ("name", "version", "kind", "licence", "is_offered", "created_at")
     ordering = ("-created_at", "-pk")
+
+
+@admin.register(StaffAction)
+class StaffActionAdmin(ReadOnlyAdmin):
+    """Who of the staff did what, newest first."""
+
+    list_display = ("created_at", "staff", "verb", "target", "note", "detail")
+    list_filter = ("verb",)
+    list_select_related = ("staff",)
+    search_fields = ("target", "staff__email")
+    ordering = ("-pk",)
+
+
+_reverify = partial(reverification.reverify, chunk_index=None, note="")
 
 
 def _staff(request: HttpRequest) -> User:

@@ -53,7 +53,7 @@ def check_embedded_parts(
     **kwargs: Any,  # noqa: ARG001
 ) -> list[CheckMessage]:
     """Refuse the embedded parts when debugging is off."""
-    if settings.DEBUG:
+    if settings.IS_TRIAL:
         return []
     found = [
         (SQLITE, settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")),
@@ -69,7 +69,7 @@ def check_transport(
     **kwargs: Any,  # noqa: ARG001
 ) -> list[CheckMessage]:
     """Refuse what would carry passwords and work in the clear when debugging is off."""
-    if settings.DEBUG:
+    if settings.IS_TRIAL:
         return []
     told = urlsplit(settings.BROKER_NODE_URL or settings.BROKER_URL)
     is_told_plain = told.scheme != "amqps" and told.hostname not in LOCAL_HOSTS

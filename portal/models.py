@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from tasks import ids
+from tasks.models import Job
 
 
 class UserManager(BaseUserManager["User"]):
@@ -36,6 +37,15 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_annotator = models.BooleanField(default=False)
     is_staff = models.BooleanField(default=False)
     is_active = models.BooleanField(default=True)
+    #: What the account is for, in the client's own word; each job keeps what it was then.
+    client_category = models.CharField(
+        max_length=20,
+        choices=Job.ClientCategory.choices,
+        default=Job.ClientCategory.UNDECLARED,
+        db_default=Job.ClientCategory.UNDECLARED,
+    )
+    #: Staff have looked at it: the client's own word no longer changes it.
+    is_category_fixed = models.BooleanField(default=False, db_default=False)
     joined_at = models.DateTimeField(db_default=Now())
 
     USERNAME_FIELD = "email"

@@ -26,7 +26,10 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(env.text("NODEFOLK_DATA", str(BASE_DIR / "var"))).resolve()
 DATA_DIR.mkdir(parents=True, exist_ok=True)
 
-DEBUG = env.flag("NODEFOLK_DEBUG", default=True)
+# Tried out or developed on one machine, over plain HTTP: off in production.
+IS_TRIAL = env.flag("NODEFOLK_DEBUG", default=True)
+# Django's own: pages with source and settings on errors, and every query kept in memory.
+DEBUG = IS_TRIAL and env.flag("NODEFOLK_TRACEBACKS", default=False)
 
 
 def _embedded_secret() -> str:
@@ -183,13 +186,12 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
-        if DEBUG
+        if IS_TRIAL
         else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
 }
-WHITENOISE_USE_FINDERS = DEBUG
-# Follows the environment, not DEBUG as tests set it, so STATIC_ROOT need not exist there.
-WHITENOISE_AUTOREFRESH = DEBUG
+WHITENOISE_USE_FINDERS = IS_TRIAL
+WHITENOISE_AUTOREFRESH = IS_TRIAL
 
 # Bodies above this are spooled to disk; the number of files in one request is bounded.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
@@ -231,7 +233,7 @@ CONTENT_SECURITY_POLICY = {
 }
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
-if not DEBUG:
+if not IS_TRIAL:
     SECURE_SSL_REDIRECT = env.flag("NODEFOLK_SSL_REDIRECT", default=True)
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_HSTS_SECONDS = 60 * 60 * 24 * 365
@@ -267,6 +269,8 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    # The fields that a PATCH must have are those its form says.
+    "COMPONENT_SPLIT_PATCH": False,
     # Enumerations stay where they are used instead of becoming components with made-up names.
     "POSTPROCESSING_HOOKS": [],
 }

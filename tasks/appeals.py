@@ -243,7 +243,7 @@ def _restore(replica_id: int, *, now: datetime) -> None:
 def _doubted_by_its_strike(replica_id: int) -> list[int]:
     """Return the node's answers that were doubted when this one was struck."""
     strike = Strike.objects.filter(replica=replica_id, enforced_at__isnull=False).first()
-    if strike is None:
+    if strike is None or strike.is_warning:
         return []
     return list(
         Replica.objects.filter(

@@ -101,7 +101,7 @@ def take(
         )
     if more_follow and all(isinstance(each.message, messages.AckMessage) for each in proven):
         return _outcome(len(proven), dropped, [])
-    signed = _signed_reports(proven)
+    signed = signed_reports(proven)
     for start in range(0, len(signed), REPORTS_MAX):
         with transaction.atomic():
             chunk_ids = reports.accept(signed[start : start + REPORTS_MAX], now=now)
@@ -164,7 +164,7 @@ def _take_beats(proven: Sequence[_Proven], *, now: datetime) -> None:
 
 
 def _prove_all(arrivals: Sequence[Arrival], dropped: Counter[str]) -> list[_Proven]:
-    keys = _public_keys(arrivals)
+    keys = public_keys(arrivals)
     proven = []
     for arrival in arrivals:
         try:
@@ -210,7 +210,7 @@ def prove(arrival: Arrival, *, public_keys: Mapping[str, str]) -> _Proven:
     return _Proven(message=message, body=arrival.body.decode(), signature=str(arrival.signature))
 
 
-def _public_keys(arrivals: Sequence[Arrival]) -> dict[str, str]:
+def public_keys(arrivals: Sequence[Arrival]) -> dict[str, str]:
     """Read the keys of the nodes that may speak: active or paused ones."""
     node_ids = {arrival.routing_key.partition(".")[2] for arrival in arrivals}
     return dict(
@@ -241,7 +241,8 @@ def _receipts(proven: Sequence[_Proven]) -> dict[str, list[messages.ReportName]]
     return {node_id: named for node_id, named in names.items() if named}
 
 
-def _signed_reports(proven: Sequence[_Proven]) -> list[reports.SignedReport]:
+def signed_reports(proven: Sequence[_Proven]) -> list[reports.SignedReport]:
+    """Return all reports of these messages, each with the message that proves it."""
     return [
         reports.SignedReport(report=report, body=each.body, signature=each.signature)
         for each in proven

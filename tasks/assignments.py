@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import cast
 
 from django.db.models import QuerySet
 
@@ -16,6 +17,7 @@ from tasks import blobs, catalog
 from tasks.models import CatalogModel, Item, Replica
 from tasks.verification import agreement
 from workers.protocol import messages
+from workers.protocol.allowance import Declared
 
 #: Signed URLs outlive the lease a little, so that a slow download is not cut off.
 URL_LIFE = timedelta(minutes=10)
@@ -36,6 +38,7 @@ def build(replicas: QuerySet[Replica], *, now: datetime) -> list[messages.Assign
         replicas.order_by("pk").values_list(
             "pk", "node_id", "job_id", "nonce", "chunk_id", "job__model_id",
             "job__score_threshold", "gold_position", "gold__blob_id", "gold__blob__size_bytes",
+            "job__client_category",
         )
     )  # fmt: skip
     pictures = _pictures({row[4] for row in rows})
@@ -43,7 +46,9 @@ def build(replicas: QuerySet[Replica], *, now: datetime) -> list[messages.Assign
     expires_at = now + URL_LIFE
     references: dict[tuple[str, str], messages.ModelReference] = {}
     built = []
-    for pk, node_id, job_id, nonce, chunk_id, model_id, threshold, place, digest, size in rows:
+    for (
+        pk, node_id, job_id, nonce, chunk_id, model_id, threshold, place, digest, size, category
+    ) in rows:  # fmt: skip
         shown = list(pictures[chunk_id])
         if place is not None:
             shown.insert(place, (digest, size))
@@ -60,6 +65,7 @@ def build(replicas: QuerySet[Replica], *, now: datetime) -> list[messages.Assign
                 nonce=nonce,
                 model=references[model_id, node_id],
                 score_floor=agreement.score_floor(threshold),
+                client_category=cast("Declared", category),
                 inputs=_inputs(shown, node_id=node_id, expires_at=expires_at),
                 expires_at=now + ASSIGNMENT_LIFE,
             )

@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -41,6 +42,18 @@ class BrokerLogin:
     password: str = field(repr=False)
     vhost: str
     queue: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueState:
+    """One queue of the platform; what the broker does not know, or was not asked, is None."""
+
+    name: str
+    ready: int
+    unacknowledged: int | None
+    consumers: int | None
+    #: When its oldest message was sent; only of messages that say so.
+    oldest_at: datetime | None
 
 
 def declare_topology() -> None:
@@ -175,26 +188,48 @@ def vhost() -> str:
     return str(parse_url(settings.BROKER_URL)["virtual_host"] or "/")
 
 
-def is_reachable(timeout_seconds: float) -> bool:
-    """Say whether the platform can open a channel within the time given."""
+def trouble(timeout_seconds: float) -> str:
+    """Say in a sentence why the broker cannot be used; empty when it can.
+
+    It opens a channel, and asks RabbitMQ for its alarms: one that is short of memory or disk
+    still lets everybody in, and takes no messages.
+    """
     try:
         with _channel(timeout_seconds=timeout_seconds):
-            return True
+            pass
+        if not is_rabbitmq():
+            return ""
+        with _management() as api:
+            short_of = rabbitmq.alarms(api)
     except BrokerUnavailable:
-        return False
+        return "It does not answer."
+    return f"It is short of {' and '.join(short_of)} and takes no messages." if short_of else ""
 
 
-def queue_depths() -> dict[str, int]:
+def queue_depths(*, timeout_seconds: float = TIMEOUT_SECONDS) -> dict[str, int]:
     """Return how many messages wait in each of the platform's queues.
 
     Raises:
         BrokerUnavailable: also when the topology was never declared.
     """
-    with _channel() as channel:
+    with _channel(timeout_seconds=timeout_seconds) as channel:
         return {
             queue.name: channel.queue_declare(queue=queue.name, passive=True).message_count
             for queue in queues.PLATFORM_QUEUES
         }
+
+
+def queue_states(*, timeout_seconds: float) -> list[QueueState]:
+    """Ask RabbitMQ's management about the platform's queues; its figures are seconds old.
+
+    Raises:
+        BrokerUnavailable: it does not answer in time, or knows one of them not.
+    """
+    with _management(timeout_seconds=timeout_seconds) as api:
+        return [
+            QueueState(**rabbitmq.queue_state(api, name=queue.name))
+            for queue in queues.PLATFORM_QUEUES
+        ]
 
 
 def _declare_on_rabbitmq() -> None:
@@ -229,10 +264,12 @@ def _declare_by_channel(channel: Any, queue: Queue, *, keys: Sequence[str]) -> N
 
 
 @contextlib.contextmanager
-def _management() -> Iterator[rabbitmq.Api]:
+def _management(*, timeout_seconds: float = rabbitmq.TIMEOUT_SECONDS) -> Iterator[rabbitmq.Api]:
     url = settings.BROKER_MANAGEMENT_URL
     try:
-        with rabbitmq.session(management_url=url, vhost=vhost()) as api:
+        with rabbitmq.session(
+            management_url=url, vhost=vhost(), timeout_seconds=timeout_seconds
+        ) as api:
             yield api
     except rabbitmq.ManagementFailed as exc:
         raise BrokerUnavailable(str(exc)) from exc

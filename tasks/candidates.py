@@ -15,7 +15,7 @@ from django.db import connection
 from django.db.models import Count, Exists, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
-from tasks import fleet, matching
+from tasks import allowances, fleet, matching
 from tasks.models import Ack, Apart, Chunk, Credibility, Job, Node, Replica
 from tasks.models.replicas import ENDED_WITHOUT_ANSWER
 from tasks.reasons import ReplicaReason
@@ -114,11 +114,14 @@ def _ended_with_checks(found: Sequence[Job], job_ids: Sequence[str] | None) -> l
     return list(ended.select_related("model").order_by("submitted_at", "pk"))
 
 
-def window(jobs: Sequence[Job]) -> Window:
-    """Read the first ready chunks of each job. Three queries."""
+def window(jobs: Sequence[Job], *, chunks_max: int = CHUNKS_MAX) -> Window:
+    """Read the first ready chunks of each job, one at least. Three queries.
+
+    About `chunks_max` in all, shared evenly.
+    """
     if not jobs:
         return Window(chunks=[], ready=[], jobs={})
-    each = max(CHUNKS_OF_JOB_MIN, CHUNKS_MAX // len(jobs))
+    each = max(CHUNKS_OF_JOB_MIN, chunks_max // len(jobs)) if chunks_max else 1
     by_id = {job.pk: job for job in jobs}
     chunks = [
         chunk
@@ -176,6 +179,7 @@ def _ready(
         client=job.owner_id,
         target_error=job.target_error,
         mode=job.mode,
+        client_category=job.client_category,
         wanted=chunk.wanted,
         granted=chunk.granted,
         # As many as are shown: a chunk may hold a gold picture.
@@ -224,6 +228,7 @@ def free_nodes(
             network=node.network,
             numeric_class=node.numeric_class,
             jobs=frozenset(acked[node.pk]),
+            client_categories=allowances.client_categories(node.wishes, node.profile),
             records=records[node.pk],
         )
         for node in found
@@ -270,7 +275,12 @@ def lock_free(node_ids: Iterable[str]) -> dict[str, int]:
 
     Two schedulers that chose the same node wait here, so its slots are never promised twice.
     """
-    rows = Node.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=set(node_ids))
+    rows = Node.objects.select_for_update(of=("self",), no_key=True).filter(
+        # Staff may have been faster.
+        pk__in=set(node_ids),
+        drained_at=None,
+        quarantined_at=None,
+    )
     slots = {node.pk: node.slots for node in rows.order_by("pk")}
     held_now = _held_by(slots)
     return {node_id: count - held_now[node_id] for node_id, count in slots.items()}
@@ -309,7 +319,9 @@ def _records(
 
 
 def is_barred(row: Credibility, *, now: datetime) -> bool:
-    """Say whether strikes keep the node from work of the model."""
+    """Say whether strikes, or staff, keep the node from work of the model."""
+    if row.quarantined_at is not None:
+        return True
     if row.state == Credibility.State.BANNED:
         return True
     is_quarantined = row.state == Credibility.State.QUARANTINED

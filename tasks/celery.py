@@ -13,7 +13,7 @@ from celery.worker.consumer import Consumer
 from django.conf import settings
 
 from tasks import queues
-from workers.protocol import filebroker, tls
+from workers.protocol import alarms, filebroker, tls
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
@@ -22,7 +22,7 @@ SWEEP_SECONDS = 2.0
 #: Seconds between two looks for late work: each adds to how long its result takes.
 HEDGE_SECONDS = 1.0
 #: Seconds between two runs of the ledger's poster.
-POST_SECONDS = 2.0
+POST_SECONDS = 0.5
 MATURE_SECONDS = 30.0
 #: Seconds between two looks at the stock of gold pictures.
 GOLD_SECONDS = 15.0
@@ -52,9 +52,9 @@ app.conf.update(
     broker_transport_options=(
         filebroker.transport_options(settings.BROKER_URL)
         if settings.BROKER_URL.startswith("filebroker:")
-        else {"confirm_publish": True}
+        else {"confirm_publish": True, "on_blocked": alarms.refuse}
     ),
-    task_queues=[queues.WORK],
+    task_queues=queues.WORKER_QUEUES,
     task_default_queue=queues.WORK.name,
     task_default_exchange=queues.INTERNAL.name,
     task_default_routing_key=queues.WORK.routing_key,
@@ -81,7 +81,7 @@ app.conf.update(
         "gold": {
             "task": "tasks.make_gold",
             "schedule": GOLD_SECONDS,
-            "options": {"expires": 10},
+            "options": {"expires": 10, "queue": queues.worker_queue("tasks.make_gold").name},
         },
         "post": {
             "task": "payments.post_intents",

@@ -53,18 +53,20 @@ def expect(*, target_error: str, mode: str, checks_tenths: Mapping[int, int]) ->
 def records(*, model_id: str, now: datetime) -> Counter[int]:
     """Count the nodes online by their checks for the model, in tenths; two queries.
 
-    Those that may not work for now, because they were caught, are left out.
+    Those that may not work for now, because they were caught or staff say so, are left out.
     """
     online = fleet.online(now=now)
     known = list(
         Credibility.objects.filter(model=model_id, node__in=online)
         .order_by("pk")
-        .values_list("checks_tenths", "state", "barred_until")[:NODES_MAX]
+        .values_list("checks_tenths", "state", "barred_until", "quarantined_at")[:NODES_MAX]
     )
     counted = Counter(
         tenths
-        for tenths, state, until in known
-        if state != Credibility.State.BANNED and (until is None or until <= now)
+        for tenths, state, until, quarantined_at in known
+        if state != Credibility.State.BANNED
+        and (until is None or until <= now)
+        and quarantined_at is None
     )
     counted[0] += max(0, online.count() - len(known))
     return +counted

@@ -22,6 +22,12 @@ def announce(*, job_id: str) -> None:
     _after_commit(outgoing.send_announcement, job_id=job_id)
 
 
+def announce_to(*, node_id: str, job_ids: Sequence[str]) -> None:
+    """Tell one node alone of open jobs."""
+    if job_ids:
+        _after_commit(outgoing.send_announcements_to, node_id=node_id, job_ids=list(job_ids))
+
+
 def assign(*, replica_ids: Sequence[int]) -> None:
     """Send each replica's assignment to its node."""
     if replica_ids:

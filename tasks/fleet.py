@@ -15,14 +15,25 @@ from workers.protocol import limits
 
 #: A node is online while its last sign of life is younger than two idle heartbeats.
 ONLINE = timedelta(seconds=2 * limits.HEARTBEAT_IDLE_SECONDS + 30)
+#: A heartbeat may be this long under way without its clock being called wrong.
+CLOCK_ERROR_MS_MIN = 5_000
 
 #: Two heartbeats of a node at work, spread as they are: then it is not there, or we do not hear.
 SILENT = timedelta(seconds=2.2 * limits.HEARTBEAT_BUSY_SECONDS)
 
 
 def online(*, now: datetime) -> QuerySet[Node]:
-    """Return active nodes heard of lately that say they are ready, in no order."""
-    return Node.objects.filter(state=Node.State.ACTIVE, reason="", last_seen_at__gte=now - ONLINE)
+    """Return active nodes heard of lately that say they are ready, in no order.
+
+    Not those that staff give no work.
+    """
+    return Node.objects.filter(
+        state=Node.State.ACTIVE,
+        reason="",
+        last_seen_at__gte=now - ONLINE,
+        drained_at=None,
+        quarantined_at=None,
+    )
 
 
 def online_count(*, now: datetime, buckets: str = "") -> int:
@@ -117,7 +128,24 @@ def shown_state(node: Node, *, running: int, now: datetime) -> tuple[str, str]:
         return "offline", NodeReason.CLOCK_SKEW
     if node.last_seen_at is None or node.last_seen_at < now - ONLINE:
         return "offline", NodeReason.OFFLINE
-    if node.reason:
-        paused = node.reason == NodeReason.PAUSED_LOCALLY
-        return ("paused" if paused else "online"), node.reason
-    return "online", "" if running else NodeReason.NO_WORK
+    kept_back = _kept_back(node)
+    if kept_back or not node.reason:
+        return "online", kept_back or ("" if running else NodeReason.NO_WORK)
+    paused = node.reason == NodeReason.PAUSED_LOCALLY
+    return ("paused" if paused else "online"), node.reason
+
+
+def _kept_back(node: Node) -> str:
+    """Say why staff give it no work; empty when they do."""
+    if node.quarantined_at is not None:
+        return NodeReason.QUARANTINED
+    return "" if node.drained_at is None else NodeReason.DRAINED
+
+
+def clock_text(skew_ms: int | None) -> str:
+    """Say how wrong a clock is; what a message takes to arrive is no error of the clock."""
+    if skew_ms is None:
+        return ""
+    if abs(skew_ms) < CLOCK_ERROR_MS_MIN:
+        return "right"
+    return f"{abs(skew_ms) / 1000:.0f} s {'fast' if skew_ms > 0 else 'slow'}"

@@ -17,7 +17,7 @@ from django.db.models import F
 from django.db.models.functions import Greatest
 
 from tasks.answers import Found
-from tasks.models import Chunk, Credibility, Replica, SignedReport
+from tasks.models import Chunk, Credibility, Node, Replica, SignedReport
 
 _S = Replica.State
 #: While a chunk is in one of these its answers may still change something.
@@ -81,10 +81,13 @@ def store(entries: Sequence[Entry], *, now: datetime) -> list[int]:
 
 
 def store_plainly(entries: Sequence[Entry], *, now: datetime) -> list[int]:
-    """Do what `store` does, row by row."""
+    """Do what `store` does, row by row.
+
+    What gives a slot back comes first: else a chunk would want one more than is ever out.
+    """
     kept: dict[Proof, SignedReport] = {}
     stored = []
-    for entry in entries:
+    for entry in sorted(entries, key=lambda entry: entry.slots):
         waiting = Replica.objects.filter(
             pk=entry.replica_id,
             state=_S.LOST if entry.was_lost else _S.LEASED,
@@ -100,6 +103,7 @@ def store_plainly(entries: Sequence[Entry], *, now: datetime) -> list[int]:
                 received_at=now,
             )
         believed = Credibility.objects.filter(node=entry.node_id, model=entry.model_id).first()
+        node = Node.objects.get(pk=entry.node_id)
         waiting.update(
             state=entry.state,
             reason=entry.reason,
@@ -109,6 +113,7 @@ def store_plainly(entries: Sequence[Entry], *, now: datetime) -> list[int]:
             numeric_class=entry.numeric_class,
             checks_tenths=believed.checks_tenths if believed else 0,
             reported_at=now,
+            doubted_at=node.quarantined_at or (believed.quarantined_at if believed else None),
             signed_report=kept[entry.proof],
         )
         if entry.slots:
@@ -162,7 +167,8 @@ WITH entry AS MATERIALIZED (
     ) AS e(replica_id, was, state, reason, answer, gold_answer,
            compute_ms, numeric_class, node_id, model_id, slots, place)
 ), due AS MATERIALIZED (
-    SELECT e.*, r.chunk_id, coalesce(b.checks_tenths, 0) AS checks_tenths
+    SELECT e.*, r.chunk_id, coalesce(b.checks_tenths, 0) AS checks_tenths,
+        coalesce(n.quarantined_at, b.quarantined_at) AS doubted_at
     FROM entry e
     CROSS JOIN LATERAL (
         SELECT chunk_id FROM tasks_replica
@@ -172,6 +178,9 @@ WITH entry AS MATERIALIZED (
         SELECT 1 FROM tasks_chunk
         WHERE id = r.chunk_id AND state IN ('open', 'provisional') OFFSET 0
     ) c
+    CROSS JOIN LATERAL (
+        SELECT quarantined_at FROM tasks_node WHERE id = e.node_id OFFSET 0
+    ) n
     LEFT JOIN tasks_credibility b ON b.node_id = e.node_id AND b.model_id = e.model_id
 ), proof AS MATERIALIZED (
     SELECT nextval(pg_get_serial_sequence('tasks_signedreport', 'id')) AS id, p.*
@@ -191,7 +200,7 @@ UPDATE tasks_replica r
 SET state = d.state, reason = d.reason, answer = d.answer::jsonb,
     gold_answer = d.gold_answer::jsonb, compute_ms = d.compute_ms,
     numeric_class = d.numeric_class, checks_tenths = d.checks_tenths,
-    reported_at = %s, signed_report_id = p.id
+    reported_at = %s, doubted_at = d.doubted_at, signed_report_id = p.id
 FROM due d JOIN proof p ON p.place = d.place
 WHERE r.id = d.replica_id AND r.state = d.was
 RETURNING r.id

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Count, F, Q
+from django.db.models import Count, Exists, F, OuterRef, Q
 
 from payments import queries as payments_queries
 from tasks import blobs
@@ -122,6 +122,28 @@ def _of_trust(*, now: datetime) -> Iterator[Finding]:
             state__in=[Credibility.State.QUARANTINED, Credibility.State.BANNED], struck_at=None
         ).count(),
         "nodes barred without a strike",
+    )
+    yield _none(
+        "quarantined_are_doubted",
+        _believed_in_quarantine(),
+        "unsettled answers of quarantined nodes that are believed",
+    )
+
+
+def _believed_in_quarantine() -> int:
+    """Count what staff said not to believe; what an appeal decided is no matter of belief."""
+    kept = Credibility.objects.filter(
+        node=OuterRef("node"), model=OuterRef("job__model"), quarantined_at__isnull=False
+    )
+    return (
+        Replica.objects.filter(
+            Q(node__quarantined_at__isnull=False) | Exists(kept),
+            chunk__state__in=[Chunk.State.OPEN, Chunk.State.PROVISIONAL],
+            state__in=[_S.REPORTED, _S.ACCEPTED],
+            doubted_at=None,
+        )
+        .exclude(reason=ReplicaReason.APPEAL_UPHELD)
+        .count()
     )
 
 

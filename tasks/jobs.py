@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import F
 
 from payments import pricing
-from tasks import catalog, chunking, costs, dispatch, events, fleet, settlement
+from tasks import bulk, catalog, chunking, costs, dispatch, events, fleet, settlement
 from tasks.errors import Refused
 from tasks.models import CatalogModel, Chunk, Dataset, Image, Item, Job, Replica
 from tasks.reasons import EventCode, JobReason, ReplicaReason
@@ -170,8 +170,17 @@ def quote(*, owner_id: int, request: JobRequest, now: datetime) -> Quote:
     )
 
 
-def submit(*, owner_id: int, request: JobRequest, now: datetime) -> Job:
+def submit(
+    *,
+    owner_id: int,
+    request: JobRequest,
+    now: datetime,
+    client_category: str = Job.ClientCategory.UNDECLARED,
+) -> Job:
     """Buy a job: hold its price, cut it into chunks, announce it after commit.
+
+    `client_category`: what the owner's account is for; only nodes that work for such clients
+    get it.
 
     Raises:
         Refused: with the field and code of what cannot be bought.
@@ -189,6 +198,7 @@ def submit(*, owner_id: int, request: JobRequest, now: datetime) -> Job:
             replicas_planned=plan.replicas,
             score_threshold=request.score_threshold,
             mode=request.mode,
+            client_category=Job.ClientCategory(client_category),
             metadata=dict(request.metadata),
             price_minor=plan.price.price_minor,
             reward_image_minor=pricing.reward_minor(kind=_kind(request), images=1),
@@ -406,19 +416,19 @@ def _cut(job: Job, plan: _Plan) -> None:
         nodes=plan.nodes,
         randomness=secrets.SystemRandom(),
     )
-    chunks = Chunk.objects.bulk_create(
+    chunks = bulk.insert(
         [
             # Raised when it is given out, by what the nodes that get it are believed.
             Chunk(job=job, index=index, items_count=len(run), wanted=1)
             for index, run in enumerate(runs)
         ],
-        batch_size=1000,
+        key="index",
     )
-    Item.objects.bulk_create(
+    bulk.insert(
         [
             Item(job=job, chunk=chunk, image_id=image_id, position=position)
             for chunk, run in zip(chunks, runs, strict=True)
             for position, image_id in enumerate(run)
         ],
-        batch_size=1000,
+        key="image",
     )

@@ -108,13 +108,15 @@ def _mark_silent(node_ids: set[str], *, now: datetime) -> None:
         )
 
 
-def end_all_of_node(*, node_id: str, now: datetime) -> int:
-    """Take back everything a node holds: it was retired or suspended.
+def end_all_of_node(*, node_id: str, now: datetime, model_id: str | None = None) -> int:
+    """Take back all a node holds (of one model): it was retired, suspended or quarantined.
 
     Runs inside the caller's transaction.
     """
     assert connection.in_atomic_block
     held = Replica.objects.filter(node_id=node_id, state=Replica.State.LEASED).order_by("pk")
+    if model_id is not None:
+        held = held.filter(job__model=model_id)
     # All chunks before the first job: a verdict holds one of them and waits for its job.
     list(
         Chunk.objects.select_for_update(of=("self",))

@@ -34,6 +34,7 @@ RECORD_FULL: Final = 20.0
 Refusal = Literal[
     "own_node",
     "not_asked",
+    "client_category",
     "owner_tried",
     "kept_apart",
     "same_network",
@@ -74,6 +75,8 @@ class Candidate:
     records: Mapping[str, Record] = field(default_factory=dict)
     #: Jobs it acknowledged.
     jobs: frozenset[str] = frozenset()
+    #: Categories of clients it works for; None: all.
+    client_categories: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +93,7 @@ class Ready:
     #: Pictures in it.
     images: int = 1
     mode: str = "normal"
+    client_category: str = "undeclared"
     priority: int = 1
     #: Age order: the smaller is the older.
     since: float = 0.0
@@ -275,6 +279,11 @@ class _Round:
         gates: tuple[tuple[bool, Refusal], ...] = (
             (node.owner == chunk.client, "own_node"),
             (not is_asked, "not_asked"),
+            (
+                node.client_categories is not None
+                and chunk.client_category not in node.client_categories,
+                "client_category",
+            ),
             (record is not None and record.is_barred, "barred"),
             (bool(pinned) and node.numeric_class != pinned, "numeric_class"),
             (node.owner in tried, "owner_tried"),

@@ -29,6 +29,8 @@ MODELS_LIFE = timedelta(hours=1)
 SKEW_MAX = timedelta(seconds=limits.CLOCK_SKEW_SECONDS_MAX)
 NAME_LENGTH_MAX = 80
 HARDWARE_ENTRIES_MAX = 32
+#: States in which the node's page may ask it for something.
+_STEERED = (Node.State.ACTIVE, Node.State.PAUSED)
 
 
 class BadToken(Refused):
@@ -168,12 +170,26 @@ def set_wishes(*, node_id: str, wishes: Allowance) -> Node:
         WrongState: it was suspended or retired.
     """
     with transaction.atomic(durable=True):
-        changed = Node.objects.filter(
-            pk=node_id, state__in=[Node.State.ACTIVE, Node.State.PAUSED]
-        ).update(wishes=wishes.model_dump(mode="json", exclude_defaults=True))
-        if changed == 0:
-            raise WrongState(f"The node is {Node.objects.get(pk=node_id).state}.")
-        return _settings_changed(node_id)
+        return _ask(node_id, wishes)
+
+
+def change_wishes(*, node_id: str, changes: Mapping[str, Any]) -> Node:
+    """Change some of the limits the node is asked to keep to; None takes a limit away.
+
+    The values must be ones an `Allowance` takes. What changes nothing is not sent.
+
+    Raises:
+        WrongState: it was suspended or retired.
+    """
+    with transaction.atomic(durable=True):
+        # Locked, so that of two changes of different limits neither is lost.
+        node = Node.objects.select_for_update(of=("self",), no_key=True).get(pk=node_id)
+        kept = {name: value for name, value in node.wishes.items() if name not in changes}
+        asked = {name: value for name, value in changes.items() if value is not None}
+        wishes = Allowance(**kept, **asked)
+        if wishes == Allowance(**node.wishes) and node.state in _STEERED:
+            return node
+        return _ask(node_id, wishes)
 
 
 def leave(*, node_id: str, body: bytes, signature: object, now: datetime) -> None:
@@ -182,18 +198,37 @@ def leave(*, node_id: str, body: bytes, signature: object, now: datetime) -> Non
     Raises:
         NotTheNode: the request is not this node's, or not of these minutes.
     """
-    node = Node.objects.filter(pk=node_id).first()
+    node = prove(messages.Leave, node_id=node_id, body=body, signature=signature, now=now)
+    if node.state != Node.State.RETIRED:
+        retire(node_id=node_id, now=now)
+
+
+def prove(
+    kind: type[messages.Leave] | type[messages.Inquiry],
+    *,
+    node_id: str,
+    body: bytes,
+    signature: object,
+    now: datetime,
+) -> Node:
+    """Return the node whose key signed this request of this kind, whatever its state.
+
+    Raises:
+        NotTheNode: the request is not this node's, or not of these minutes.
+    """
+    # The pattern first: an id from an address may hold what no database stores.
+    is_id = queues.NODE_ID_PATTERN.fullmatch(node_id) is not None
+    node = Node.objects.filter(pk=node_id).first() if is_id else None
     if node is None:
         raise NotTheNode("The request is not signed by this node.")
     try:
         signatures.verify(body, signature, public_key=node.public_key)
-        request = messages.Leave.model_validate_json(body)
+        request = kind.model_validate_json(body)
     except (signatures.BadSignature, ValidationError) as exc:
         raise NotTheNode("The request is not signed by this node.") from exc
     if request.node != node_id or abs(request.sent_at - now) > SKEW_MAX:
         raise NotTheNode("The request is another node's, or the machine's clock is wrong.")
-    if node.state != Node.State.RETIRED:
-        retire(node_id=node_id, now=now)
+    return node
 
 
 def retire(*, node_id: str, now: datetime) -> Node:
@@ -224,6 +259,16 @@ def reinstate(*, node_id: str, now: datetime) -> Node:
         node = _move(node_id, sources=[Node.State.SUSPENDED], target=Node.State.ACTIVE, now=now)
         dispatch.enforce_admission(node_id=node_id)
     return node
+
+
+def _ask(node_id: str, wishes: Allowance) -> Node:
+    """Write down the wishes and send them. Runs inside the caller's transaction."""
+    changed = Node.objects.filter(pk=node_id, state__in=_STEERED).update(
+        wishes=wishes.model_dump(mode="json", exclude_defaults=True)
+    )
+    if changed == 0:
+        raise WrongState(f"The node is {Node.objects.get(pk=node_id).state}.")
+    return _settings_changed(node_id)
 
 
 def _remove(

@@ -10,24 +10,30 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from django.db import transaction
 from django.db.models import F
 from kombu import Exchange
 
-from tasks import admission, assignments, broker, events, fleet, identity, queues, samples
+from tasks import (
+    admission,
+    assignments,
+    broker,
+    events,
+    fleet,
+    identity,
+    publishing,
+    queues,
+    samples,
+)
 from tasks.celery import app
 from tasks.models import Chunk, Job, Node, Replica
 from tasks.reasons import EventCode
 from workers.protocol import limits, messages, routes, signatures
-from workers.protocol.allowance import Allowance
+from workers.protocol.allowance import Allowance, Declared
 
 logger = logging.getLogger(__name__)
-
-#: How long the broker may take to accept a message, then to confirm it.
-PUBLISH_TIMEOUT_SECONDS = 5
-RETRY_POLICY = {"max_retries": 3, "interval_start": 0.1, "interval_step": 0.3}
 
 
 def send_announcement(*, job_id: str) -> None:
@@ -39,16 +45,29 @@ def send_announcement(*, job_id: str) -> None:
     _connect()
     now = datetime.now(UTC)
     buckets = _note_announced(job, now=now)
-    message = messages.Announcement(
+    message = _announcement(job, now=now)
+    for bucket in buckets or [""]:
+        key = routes.announcement_key(job.kind, job.model.blob_id, bucket)
+        _publish(queues.ANNOUNCE, key, routes.TASK_ANNOUNCE, message)
+
+
+def send_announcements_to(*, node_id: str, job_ids: Sequence[str]) -> None:
+    """Publish the announcements of jobs into one node's own queue, oldest first."""
+    jobs = Job.objects.filter(pk__in=job_ids).select_related("model")
+    for job in jobs.order_by("submitted_at", "pk"):
+        message = _announcement(job, now=datetime.now(UTC))
+        _publish(queues.ASSIGN, routes.node_queue_name(node_id), routes.TASK_ANNOUNCE, message)
+
+
+def _announcement(job: Job, *, now: datetime) -> messages.Announcement:
+    return messages.Announcement(
         sent_at=now,
         job=job.pk,
         task="classify" if job.kind == Job.Kind.CLASSIFY else "detect",
         model_digest=job.model.blob_id,
         items=job.items_total,
+        client_category=cast("Declared", job.client_category),
     )
-    for bucket in buckets or [""]:
-        key = routes.announcement_key(job.kind, job.model.blob_id, bucket)
-        _publish(queues.ANNOUNCE, key, routes.TASK_ANNOUNCE, message)
 
 
 def _note_announced(job: Job, *, now: datetime) -> str:
@@ -166,16 +185,11 @@ def send_receipts(*, reports: Mapping[str, Sequence[messages.ReportName]]) -> No
 
 def send_work(*, name: str, arguments: dict[str, Any]) -> None:
     """Queue background work for the platform's own Celery workers."""
-    app.send_task(
+    publishing.send(
         name,
         kwargs=arguments,
         exchange=queues.INTERNAL.name,
-        routing_key=queues.WORK.routing_key,
-        declare=[],
-        ignore_result=True,
-        retry_policy=RETRY_POLICY,
-        timeout=PUBLISH_TIMEOUT_SECONDS,
-        confirm_timeout=PUBLISH_TIMEOUT_SECONDS,
+        routing_key=queues.worker_queue(name).routing_key,
     )
 
 
@@ -198,7 +212,7 @@ def _connect() -> None:
     Connecting is not announcing: without this the first job's acks would look late.
     """
     with app.producer_or_acquire() as producer:
-        producer.connection.ensure_connection(max_retries=1, timeout=PUBLISH_TIMEOUT_SECONDS)
+        producer.connection.ensure_connection(max_retries=1, timeout=publishing.TIMEOUT_SECONDS)
 
 
 def _publish(exchange: Exchange, routing_key: str, task: str, message: messages.Message) -> None:
@@ -206,15 +220,10 @@ def _publish(exchange: Exchange, routing_key: str, task: str, message: messages.
 
 
 def _publish_text(exchange: Exchange, routing_key: str, task: str, text: str) -> None:
-    app.send_task(
+    publishing.send(
         task,
         args=[text, signatures.sign(text.encode(), key=identity.platform_key())],
         exchange=exchange.name,
         routing_key=routing_key,
-        declare=[],
-        ignore_result=True,
         delivery_mode=1,
-        retry_policy=RETRY_POLICY,
-        timeout=PUBLISH_TIMEOUT_SECONDS,
-        confirm_timeout=PUBLISH_TIMEOUT_SECONDS,
     )

@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Count, F, Max, Q, QuerySet, Sum
 
 from payments import queries as payments_queries
-from tasks import appeals, evidence, fleet, reasons, records, settlement
+from tasks import allowances, appeals, evidence, fleet, idleness, reasons, records, settlement
 from tasks.models import Ack, Chunk, Job, Node, Replica
 
 NOTHING = payments_queries.Earnings(pending_minor=0, frozen_minor=0, available_minor=0)
@@ -26,8 +26,6 @@ VERDICTS = {
     Replica.State.FAILED: "no_answer",
     Replica.State.LOST: "no_answer",
 }
-#: A heartbeat may be this long under way without its clock being called wrong.
-CLOCK_ERROR_MS_MIN = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +70,7 @@ class JobView:
     replicas_planned: int
     score_threshold: float
     mode: str
+    client_category: str
     metadata: Mapping[str, Any]
 
 
@@ -105,6 +104,8 @@ class NodeView:
     state: str
     reason: str
     reason_text: str
+    #: What staff say of it while they give it no work; "" else.
+    staff_note: str
     last_seen_at: datetime | None
     enrolled_at: datetime
     #: How far its clock was ahead (behind: negative) at its newest heartbeat, seconds.
@@ -112,6 +113,7 @@ class NodeView:
     #: The same in words, empty when nothing is known.
     clock_skew_text: str
     slots: int
+    limits: allowances.Limits
     running: int
     hardware: Mapping[str, Any]
     software_version: str
@@ -158,6 +160,8 @@ class ReplicaView:
     rule: str
     reason: str
     reason_text: str
+    #: What the node's own report named when it had no answer; empty when it had.
+    node_said: str
     #: Of its appeal: "" when there is none, else `Appeal.State`.
     appeal_state: str
     appeal_note: str
@@ -218,6 +222,7 @@ def job_view(job: Job) -> JobView:
         replicas_planned=job.replicas_planned,
         score_threshold=job.score_threshold,
         mode=job.mode,
+        client_category=job.client_category,
         metadata=job.metadata,
     )
 
@@ -252,12 +257,12 @@ def job_chunks(job_id: str, *, limit: int) -> list[ChunkView]:
 
 
 def node_view(node: Node, *, now: datetime) -> NodeView:
-    """Describe a node; three queries."""
+    """Describe a node; three queries, and up to eleven while it is idle and work waits."""
     return _node_views([node], now=now)[0]
 
 
 def node_views(owner_id: int, *, now: datetime) -> list[NodeView]:
-    """Describe an operator's nodes, newest first; four queries for any number."""
+    """Describe an operator's nodes, newest first; four queries for any number, and up to eleven."""
     nodes = Node.objects.filter(owner_id=owner_id).order_by("-enrolled_at", "-pk")
     return _node_views(list(nodes), now=now)
 
@@ -300,6 +305,7 @@ def _replica_view(
         may_appeal=appeal is None and appeals.may_be_lodged(replica, now=now),
         reason=replica.reason,
         reason_text=_text(reasons.ReplicaReason, replica.reason),
+        node_said=replica.error_code,
         reward_minor=reward.reward_minor if reward else 0,
         reward_state=reward.state if reward else "",
         released_at=reward.released_at if reward else None,
@@ -336,13 +342,15 @@ def _node_views(nodes: Sequence[Node], *, now: datetime) -> list[NodeView]:
     node_ids = [node.pk for node in nodes]
     earned = payments_queries.earnings(node_ids)
     believed = records.of_nodes(node_ids, now=now)
+    running = {node_id: row["running"] for node_id, row in work.items()}
+    shown = idleness.shown(nodes, running=running, believed=believed, now=now)
     return [
         _node_view(
             node,
             work.get(node.pk, {}),
             earned.get(node.pk, NOTHING),
             believed.get(node.pk, []),
-            now=now,
+            *shown[node.pk],
         )
         for node in nodes
     ]
@@ -353,21 +361,22 @@ def _node_view(
     work: Mapping[str, Any],
     earned: payments_queries.Earnings,
     believed: Sequence[records.Record],
-    *,
-    now: datetime,
+    state: str,
+    reason: str,
 ) -> NodeView:
-    state, reason = fleet.shown_state(node, running=work.get("running", 0), now=now)
     return NodeView(
         id=node.pk,
         name=node.name,
         state=state,
         reason=reason,
         reason_text=_text(reasons.NodeReason, reason),
+        staff_note=node.quarantine_note or node.drain_note,
         last_seen_at=node.last_seen_at,
         enrolled_at=node.enrolled_at,
         clock_skew_seconds=None if node.clock_skew_ms is None else node.clock_skew_ms / 1000,
-        clock_skew_text=_clock(node.clock_skew_ms),
+        clock_skew_text=fleet.clock_text(node.clock_skew_ms),
         slots=node.slots,
+        limits=allowances.limits_of(node),
         running=work.get("running", 0),
         hardware=node.hardware,
         software_version=node.software_version,
@@ -381,15 +390,6 @@ def _node_view(
         available_minor=earned.available_minor,
         paid_minor=0,
     )
-
-
-def _clock(skew_ms: int | None) -> str:
-    """Say how wrong a clock is; what a message takes to arrive is no error of the clock."""
-    if skew_ms is None:
-        return ""
-    if abs(skew_ms) < CLOCK_ERROR_MS_MIN:
-        return "right"
-    return f"{abs(skew_ms) / 1000:.0f} s {'fast' if skew_ms > 0 else 'slow'}"
 
 
 def _text(

@@ -69,11 +69,18 @@ REPORTS = _queue("platform.reports", INGRESS, "report.*", _INGRESS)
 ACKS = _queue("platform.acks", INGRESS, "ack.*", _INGRESS)
 HEARTBEATS = _queue("platform.heartbeats", INGRESS, "heartbeat.*", _INGRESS)
 WORK = _queue("platform.work", INTERNAL, "work", _DURABLE)
+#: What takes the referee's process seconds or minutes, for a worker of its own: whatever
+#: else the platform does must never wait behind it.
+REFEREE = _queue("platform.referee", INTERNAL, "referee", _DURABLE)
 DEAD_LETTERS = _queue("platform.dead", DEAD, "", {**_QUORUM, "x-max-length": DEAD_LENGTH_MAX})
 
 #: What nodes write, read by `tasks.ingest` and never by Celery.
 INGRESS_QUEUES = (REPORTS, ACKS, HEARTBEATS)
-PLATFORM_QUEUES = (*INGRESS_QUEUES, WORK, DEAD_LETTERS)
+#: What the platform's own Celery workers read.
+WORKER_QUEUES = (WORK, REFEREE)
+PLATFORM_QUEUES = (*INGRESS_QUEUES, *WORKER_QUEUES, DEAD_LETTERS)
+
+_REFEREES = frozenset({"tasks.referee", "tasks.make_gold"})
 
 
 class BadNodeId(ValueError):
@@ -100,6 +107,11 @@ def node_queue(node_id: str) -> Queue:
         "x-overflow": "drop-head",
     }
     return _queue(name, ASSIGN, name, arguments)
+
+
+def worker_queue(task: str) -> Queue:
+    """Return the queue in which a task of the platform's workers waits, by the task's name."""
+    return REFEREE if task in _REFEREES else WORK
 
 
 def announcement_patterns(kind: str, *, node_id: str) -> list[str]:

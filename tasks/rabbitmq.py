@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -34,7 +35,7 @@ NODE_CHANNELS_MAX = 6
 PLATFORM_RIGHTS = {
     "configure": "^$",
     "write": "^(announce|assign|internal)$",
-    "read": r"^platform\.work$",
+    "read": r"^platform\.(work|referee)$",
 }
 INGEST_RIGHTS = {
     "configure": "^$",
@@ -65,13 +66,17 @@ class Api:
     def get(self, *path: str) -> Any:
         return self._call("GET", path).json()
 
+    def check(self, *path: str) -> Any:
+        """Return what one of RabbitMQ's own health checks says, good or bad."""
+        return self._call("GET", ("health", "checks", *path), expected=503).json()
+
     def exists(self, *path: str) -> bool:
         """Say whether there is such a thing."""
-        return self._call("GET", path, absent_is_fine=True).status_code != 404
+        return self._call("GET", path, expected=404).status_code != 404
 
     def delete(self, *path: str) -> None:
         """Delete; what is already gone is fine."""
-        self._call("DELETE", path, absent_is_fine=True)
+        self._call("DELETE", path, expected=404)
 
     def _call(
         self,
@@ -79,20 +84,22 @@ class Api:
         path: Sequence[str],
         *,
         body: dict[str, Any] | None = None,
-        absent_is_fine: bool = False,
+        expected: int = 200,
     ) -> httpx.Response:
         url = "/api/" + "/".join(quote(part, safe="") for part in path)
         try:
             response = self._client.request(method, url, json=body)
         except httpx.HTTPError as exc:
             raise ManagementFailed(f"{method} {url}: {type(exc).__name__}") from exc
-        if response.is_success or (absent_is_fine and response.status_code == 404):
+        if response.is_success or response.status_code == expected:
             return response
         raise ManagementFailed(f"{method} {url}: {response.status_code} {response.text[:200]}")
 
 
 @contextlib.contextmanager
-def session(*, management_url: str, vhost: str) -> Iterator[Api]:
+def session(
+    *, management_url: str, vhost: str, timeout_seconds: float = TIMEOUT_SECONDS
+) -> Iterator[Api]:
     """Yield an `Api` for `http://admin:password@host:port`."""
     parts = urlsplit(management_url)
     host = parts.netloc.rpartition("@")[2]
@@ -100,9 +107,15 @@ def session(*, management_url: str, vhost: str) -> Iterator[Api]:
     with httpx.Client(
         base_url=urlunsplit((parts.scheme, host, parts.path, "", "")),
         auth=(login.username, login.password),
-        timeout=TIMEOUT_SECONDS,
+        timeout=timeout_seconds,
     ) as client:
         yield Api(client, vhost=vhost)
+
+
+def alarms(api: Api) -> list[str]:
+    """Return what a broker of the cluster is short of: `memory`, `disk space`."""
+    found = api.check("alarms").get("alarms", [])
+    return sorted({str(alarm["resource"]) for alarm in found})
 
 
 def declare_vhost(api: Api) -> None:
@@ -206,6 +219,20 @@ def drop_node_user(api: Api, *, node_id: str) -> None:
 def has_queue(api: Api, *, name: str) -> bool:
     """Say whether the queue is there."""
     return api.exists("queues", api.vhost, name)
+
+
+def queue_state(api: Api, *, name: str) -> dict[str, Any]:
+    """Return a queue's name, ready, unacknowledged, consumers and oldest_at."""
+    found = api.get("queues", api.vhost, name)
+    sent_at = found.get("head_message_timestamp")
+    return {
+        "name": name,
+        # Nothing is counted in the first seconds of a queue.
+        "ready": int(found.get("messages_ready", 0)),
+        "unacknowledged": int(found.get("messages_unacknowledged", 0)),
+        "consumers": int(found.get("consumers", 0)),
+        "oldest_at": datetime.fromtimestamp(sent_at, UTC) if sent_at else None,
+    }
 
 
 def delete_queue(api: Api, *, name: str) -> None:

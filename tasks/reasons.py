@@ -23,10 +23,15 @@ class JobReason(TextChoices):
     )
     QUOTA = "quota", "The nodes that could do it may not take more of this model yet."
     PRIORITY_QUEUE = "priority_queue", "Other jobs have their turn; this one has its share."
+    CATEGORY_EXCLUDED = (
+        "category_excluded",
+        "The nodes that could do it do not work for clients of your category.",
+    )
     VERIFYING = "verifying", "Answers are in; a second opinion is being computed."
     REFEREE = "referee", "Answers differ; the platform computes it itself."
     SMOKE_FAILED = "smoke_failed", "Its first pictures could not be computed; nothing was charged."
     APP_ERRORS = "app_errors", "Most nodes fail on it in the same way; failed work is not charged."
+    PLATFORM_DRAINED = "platform_drained", "The platform gives out no new work for a while."
     PAUSED_BY_CLIENT = "paused_by_client", "You paused this job."
     NOTHING_AGREED = "nothing_agreed", "No picture could be computed reliably."
 
@@ -50,7 +55,7 @@ class ReplicaReason(TextChoices):
     INVALID_ANSWER = "invalid_answer", "The answer breaks the rules for answers."
     JOB_CANCELLED = "job_cancelled", "The client cancelled; the work is paid."
     NOT_NEEDED = "not_needed", "Others decided first; the work is paid."
-    NODE_REMOVED = "node_removed", "The node was retired or suspended."
+    NODE_REMOVED = "node_removed", "The node was retired, suspended or quarantined."
     HANDED_BACK = "handed_back", "The node gave it back."
     APPEAL_UPHELD = "appeal_upheld", "Refused first; the appeal was upheld."
     NODE_ERROR = "node_error", "The node could not compute it."
@@ -60,6 +65,12 @@ class NodeReason(TextChoices):
     """Why a node does not work; nodes report these words."""
 
     NO_WORK = "no_work", "Ready; no work at the moment."
+    NO_WORK_FOR_CLASS = "no_work_for_class", "Ready; what waits is bound to other processors."
+    NO_MATCH = "no_match", "Ready; what waits needs another owner or network."
+    OWN_WORK = "own_work", "Ready; what waits is your own, which others compute."
+    QUOTA_LOW = "quota_low", "It may hold no more until more of its work has succeeded."
+    QUARANTINED = "quarantined", "No work for now: it was caught again, or staff look into it."
+    BANNED = "banned", "No work until staff decide: it was caught a third time."
     PAUSED_LOCALLY = "paused_locally", "Paused on the machine itself."
     PAUSED_ON_PAGE = "paused_on_page", "Paused on its page."
     MODEL_DOWNLOADING = "model_downloading", "Fetching a model."
@@ -73,10 +84,12 @@ class NodeReason(TextChoices):
     MEMORY_LOW = "memory_low", "Too little memory is free."
     DISK_FULL = "disk_full", "The disk is nearly full."
     BAD_LIMITS = "bad_limits", "Its limits.toml cannot be understood."
-    KINDS_EXCLUDED = "kinds_excluded", "Its limits leave no kind of work."
+    KINDS_EXCLUDED = "kinds_excluded", "Its limits leave out the kinds of work there are."
+    CATEGORIES_EXCLUDED = "categories_excluded", "Its limits leave out the clients who have work."
     CLOCK_SKEW = "clock_skew", "The computer's clock is wrong."
     SUSPENDED = "suspended", "Stopped by staff."
     FLOODING = "flooding", "Stopped: it sent far more messages than work explains."
+    DRAINED = "drained", "Staff give it no new work; what it has it finishes."
     RETIRED = "retired", "Left for good."
 
 

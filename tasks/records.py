@@ -17,7 +17,7 @@ class Record:
 
     model_id: str
     model_name: str
-    #: `Credibility.State`; quarantine that is over is "watched".
+    #: `Credibility.State`; quarantine that is over is "watched", one by staff never is.
     state: str
     #: Checks passed since the last strike.
     checks: float
@@ -26,6 +26,9 @@ class Record:
     strikes: int
     #: No work of this model until then; null: it may work.
     barred_until: datetime | None
+    #: Staff keep it from the model, and what they say of it.
+    is_kept_by_staff: bool = False
+    staff_note: str = ""
 
     @property
     def doubt(self) -> float:
@@ -44,13 +47,16 @@ def of_nodes(node_ids: Sequence[str], *, now: datetime) -> dict[str, list[Record
 
 def _record(row: Credibility, *, now: datetime) -> Record:
     is_over = row.barred_until is not None and row.barred_until <= now
+    state = Credibility.State.WATCHED if is_over else row.state
     checks = row.checks_tenths / 10
     return Record(
         model_id=row.model_id,
         model_name=row.model.name,
-        state=Credibility.State.WATCHED if is_over else row.state,
+        state=state if row.quarantined_at is None else Credibility.State.QUARANTINED,
         checks=checks,
         credibility=credibility.of_checks(checks),
         strikes=row.strikes,
         barred_until=None if is_over else row.barred_until,
+        is_kept_by_staff=row.quarantined_at is not None,
+        staff_note=row.quarantine_note,
     )

@@ -50,19 +50,22 @@ class _Asked:
     gold_position: int | None
 
 
-def accept(signed_reports: Sequence[SignedReport], *, now: datetime) -> list[int]:
+def accept(
+    signed_reports: Sequence[SignedReport], *, now: datetime, is_replay: bool = False
+) -> list[int]:
     """Take reports; return the ids of the chunks in which there is something to decide.
 
     A report that changes nothing (unknown, another node's, a wrong nonce, doubled, too
     late) is logged and left out. Runs inside the caller's transaction; as many queries for
     many reports as for one, but for lost leases and work given up, which are rare. Locks in
     the order all of `tasks` keeps, so that no two transactions wait for each other: nodes,
-    chunks, replicas, jobs.
+    chunks, replicas, jobs. `is_replay`: no sign of life of the nodes.
     """
     assert connection.in_atomic_block
     if not signed_reports:
         return []
-    _note_senders({signed.report.node for signed in signed_reports}, now=now)
+    senders = {signed.report.node for signed in signed_reports}
+    _note_senders(senders, heard_at=None if is_replay else now)
     named = leases.replica_ids([signed.report.assignment for signed in signed_reports])
     # Two queries: joined, a batch may be planned as a scan of all chunks.
     chunk_ids = set(Replica.objects.filter(pk__in=named).values_list("chunk", flat=True))
@@ -87,9 +90,12 @@ def accept(signed_reports: Sequence[SignedReport], *, now: datetime) -> list[int
     return sorted({each.chunk_id for each in taken})
 
 
-def _note_senders(node_ids: set[str], *, now: datetime) -> None:
+def _note_senders(node_ids: set[str], *, heard_at: datetime | None) -> None:
+    """Lock the senders, and note that they are alive."""
     heard = Node.objects.select_for_update(no_key=True).filter(pk__in=node_ids).order_by("pk")
-    Node.objects.filter(pk__in=list(heard.values_list("pk", flat=True))).update(last_seen_at=now)
+    locked = list(heard.values_list("pk", flat=True))
+    if heard_at is not None:
+        Node.objects.filter(pk__in=locked).update(last_seen_at=heard_at)
 
 
 def _stir(chunk_ids: set[int], *, now: datetime) -> None:

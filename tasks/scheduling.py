@@ -2,8 +2,9 @@
 
 `candidates` reads, `matching` decides, this module writes: up to BATCH_MAX grants in one
 transaction, a handful of statements for all of them, several transactions to one look.
-Several processes may schedule at one time: a node's slots are counted under the lock of its
-row, a chunk's by one conditional UPDATE, the rest is held by constraints.
+Several processes may schedule: they take turns (`turns`), for two that choose from the same
+chunks waste each other's work. It is right without: a node's slots are counted under the lock
+of its row, a chunk's by one conditional UPDATE, the rest is held by constraints.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Q
 
-from tasks import candidates, dispatch, events, matching, new_replicas, waiting
+from tasks import bulk, candidates, dispatch, events, matching, turns, waiting
 from tasks.models import Chunk, Job, Replica
+from tasks.operations import platform
 from tasks.reasons import EventCode
 from tasks.verification import gold
 
@@ -57,15 +59,17 @@ def assign_ready(
 ) -> list[int]:
     """Lease ready chunks to free nodes; return the new replicas' ids.
 
-    Their assignments are published after commit. Without `job_ids` all jobs with work are
+    Their assignments are published after commit; none if another process is about to do the
+    same. Without `job_ids` all jobs with work are
     looked at, without `node_ids` all nodes. A job that gets nothing is given the reason why.
     """
     assigned: list[int] = []
-    for _ in range(ROUNDS_MAX):
-        made, is_full = _assign_pass(now=now, job_ids=job_ids, node_ids=node_ids)
-        assigned += made
-        if not is_full:
-            break
+    with turns.schedule(may_skip=job_ids is None and node_ids is None) as is_ours:
+        for _ in range(ROUNDS_MAX if is_ours else 0):
+            made, is_full = _assign_pass(now=now, job_ids=job_ids, node_ids=node_ids)
+            assigned += made
+            if not is_full:
+                break
     return assigned
 
 
@@ -79,8 +83,13 @@ def _assign_pass(
     jobs = candidates.jobs_with_work(job_ids=job_ids)
     if not jobs:
         return [], False
-    window = candidates.window(jobs)
+    if platform.is_drained():
+        with transaction.atomic():
+            waiting.explain_drained(jobs, now=now)
+        return [], False
     nodes = candidates.free_nodes(jobs, now=now, node_ids=node_ids)
+    # Of a busy fleet's chunks one of each job is enough, to say what it waits for.
+    window = candidates.window(jobs, chunks_max=candidates.CHUNKS_MAX if nodes else 0)
     matched = matching.match(
         window.ready,
         nodes,
@@ -90,10 +99,13 @@ def _assign_pass(
         wait_ms_max=WAIT_MS_MAX,
     )
     made: list[Replica] = []
+    news = {job.pk for job in jobs if _is_news(job)}
     for batch in _batches(matched.grants):
         with transaction.atomic():
             granted = _grant(window, matched, batch, now=now)
-            _mark_running({replica.job_id for replica in granted}, now=now)
+            started = {replica.job_id for replica in granted} & news
+            _mark_running(started, now=now)
+        news -= started
         made += granted
     given = {replica.job_id for replica in made}
     with transaction.atomic():
@@ -186,7 +198,7 @@ def _write(
         for node_id in grants[chunk_id]
     ]
     _show_gold(window, matched, grants, replicas)
-    return new_replicas.insert(replicas)
+    return bulk.insert(replicas, key="nonce")
 
 
 def _show_gold(
@@ -243,6 +255,12 @@ def _replica(
         reward_minor=job.reward_image_minor * chunk.items_count,
         fee_minor=job.fee_image_minor * chunk.items_count,
     )
+
+
+def _is_news(job: Job) -> bool:
+    """Say whether that it got something changes the job, as it was read."""
+    is_running = job.state == Job.State.RUNNING
+    return not is_running or bool(job.reason) or job.passed_over_at is not None
 
 
 def _mark_running(job_ids: set[str], *, now: datetime) -> None:

@@ -14,6 +14,7 @@ from django.db.models import Exists, F, OuterRef, Q
 
 from tasks import admission, appeals, dispatch, hedging, leases, referee, scheduling, waiting
 from tasks.models import Ack, Chunk, Job, Replica
+from tasks.operations import platform
 from tasks.verification import finality, strikes, verdicts
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ def sweep(*, now: datetime) -> Swept:
         appealed=appeals.follow(now=now),
     )
     waiting.explain_at_work(now=now)
+    platform.note_sweep(asdict(swept), now=now)
     if any(asdict(swept).values()):
         logger.info("swept %s", asdict(swept))
     return swept

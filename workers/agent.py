@@ -17,21 +17,16 @@ from typing import Literal
 from workers import assignments, events, reasons
 from workers.assignments import SKEW
 from workers.protocol import limits, messages
+from workers.taken import Taken
+from workers.wanted import Wanted
 
 BUSY = timedelta(seconds=limits.HEARTBEAT_BUSY_SECONDS)
 IDLE = timedelta(seconds=limits.HEARTBEAT_IDLE_SECONDS)
 #: Heartbeats are spread by this part of their interval, so that fleets do not beat as one.
 JITTER = 0.1
-#: Taken assignments remembered against replay; each is forgotten once it has expired.
-SEEN_MAX = 10_000
-
-#: Assignments taken beyond the slots, so that none idles until the next one has come.
-AHEAD = 1
 
 #: Reason code of a report when the node already holds all it may name in a heartbeat.
 BUSY_REASON = "busy"
-#: Reason code for work of a kind that the operator does not want.
-KIND_REASON = "kind_not_allowed"
 #: Reasons for which running work may be finished; for all others it has only this long.
 PATIENT = frozenset({reasons.PAUSED, reasons.PAUSED_ON_PAGE})
 GRACE = timedelta(seconds=10)
@@ -67,7 +62,7 @@ class Agent:
         self._jitter = jitter
         self._rest_reason = rest_reason
         self._only_models = only_models
-        self._kinds: frozenset[str] | None = None
+        self._wanted = Wanted()
         self._settings_revision = 0
         self._profile: messages.Profile | None = None
         self._beats_without_profile = 0
@@ -80,7 +75,7 @@ class Agent:
         self._waiting: dict[str, messages.Assignment] = {}
         self._running: dict[str, messages.Assignment] = {}
         self._withdrawn: set[str] = set()
-        self._seen: dict[tuple[str, str], datetime] = {}
+        self._taken = Taken()
         self._beat_at: datetime | None = None
         self._beat_due_at: datetime | None = None
 
@@ -91,9 +86,7 @@ class Agent:
             return reasons.OFFLINE
         if self._rest_reason:
             return self._rest_reason
-        if self._kinds is not None and not self._kinds:
-            return reasons.KINDS_EXCLUDED
-        return reasons.DOWNLOADING if self._is_downloading else ""
+        return self._wanted.nothing or (reasons.DOWNLOADING if self._is_downloading else "")
 
     @property
     def held(self) -> list[str]:
@@ -147,8 +140,8 @@ class Agent:
             return [events.Drop(message.kind, "stale")]
         if self._is_resting:
             return [events.Drop(message.kind, self.reason)]
-        if self._kinds is not None and message.task not in self._kinds:
-            return [events.Drop(message.kind, KIND_REASON)]
+        if refusal := self._wanted.refusal(kind=message.task, category=message.client_category):
+            return [events.Drop(message.kind, refusal)]
         if not self._takes(message.model_digest):
             return [events.Drop(message.kind, NOT_LOCKED)]
         ack = messages.AckMessage(
@@ -181,7 +174,7 @@ class Agent:
         refusal = self._refusal(message, now)
         if refusal:
             return [events.Drop(message.kind, refusal)]
-        self._remember(message, now)
+        self._taken.add(message, now=now)
         if reason := self._reason_to_hand_back(message):
             return [self._return(message, "handed_back", reason, now)]
         if reason := self._reason_to_fail(message, now):
@@ -190,11 +183,10 @@ class Agent:
         return []
 
     def _reason_to_hand_back(self, message: messages.Assignment) -> str:
-        if self._is_resting:
-            return self.reason
-        if self._kinds is not None and message.model.kind not in self._kinds:
-            return KIND_REASON
-        return ""
+        return self.reason if self._is_resting else self._unwanted(message)
+
+    def _unwanted(self, message: messages.Assignment) -> str:
+        return self._wanted.refusal(kind=message.model.kind, category=message.client_category)
 
     def _reason_to_fail(self, message: messages.Assignment, now: datetime) -> str:
         """Not handed back: the platform would send it here again at once, without end."""
@@ -214,22 +206,11 @@ class Agent:
             return "foreign"
         if message.sent_at > now + SKEW:
             return "from_the_future"
-        if (message.assignment, message.nonce) in self._seen:
+        if message in self._taken:
             return "replayed"
         if message.assignment in self._running or message.assignment in self._waiting:
             return "already_held"
         return ""
-
-    def _remember(self, message: messages.Assignment, now: datetime) -> None:
-        if len(self._seen) >= SEEN_MAX:
-            self._forget_expired(now)
-        while len(self._seen) >= SEEN_MAX:
-            del self._seen[min(self._seen, key=self._seen.__getitem__)]
-        void_at = max(message.expires_at, now) + SKEW
-        self._seen[message.assignment, message.nonce] = void_at
-
-    def _forget_expired(self, now: datetime) -> None:
-        self._seen = {key: void_at for key, void_at in self._seen.items() if void_at >= now}
 
     def _withdraw(self, message: messages.Withdrawal, now: datetime) -> list[events.Instruction]:
         if message.node != self._node_id:
@@ -295,15 +276,15 @@ class Agent:
                 self._is_listening = event.is_listening
             case events.Stopping():
                 self._is_stopping = True
-        returned: list[events.Instruction] = []
+        dropped = self._drop_unwanted(now)
         if self._is_resting:
             returned = [
                 self._return(message, "handed_back", self.reason, now)
                 for message in self._waiting.values()
             ]
             self._waiting.clear()
-            return [self._beat(now), *returned]
-        return [*self._start_waiting(), self._beat(now)]
+            return [*dropped, self._beat(now), *returned]
+        return [*dropped, *self._start_waiting(), self._beat(now)]
 
     @property
     def _is_resting(self) -> bool:
@@ -312,7 +293,7 @@ class Agent:
 
     def _note_allowance(self, event: events.AllowanceChanged) -> None:
         self._slots = event.slots
-        self._kinds = event.kinds
+        self._wanted = Wanted(event.kinds, event.categories)
         self._settings_revision = event.settings_revision
         if event.profile != self._profile:
             self._profile = event.profile
@@ -320,15 +301,27 @@ class Agent:
 
     def _yield_running(self, now: datetime) -> list[events.Instruction]:
         """Hand back what still runs when the grace is over."""
-        instructions: list[events.Instruction] = []
-        for name, message in self._running.items():
-            if name not in self._withdrawn:
-                self._withdrawn.add(name)
-                instructions += [
-                    events.Cancel(name, is_withdrawn=False),
-                    self._return(message, "handed_back", self.reason, now),
-                ]
+        running = [name for name in self._running if name not in self._withdrawn]
+        instructions = [each for name in running for each in self._yield(name, self.reason, now)]
         return [*instructions, self._beat(now)] if instructions else []
+
+    def _yield(self, name: str, reason: str, now: datetime) -> list[events.Instruction]:
+        """Stop computing one and hand it back."""
+        self._withdrawn.add(name)
+        returned = self._return(self._running[name], "handed_back", reason, now)
+        return [events.Cancel(name, is_withdrawn=False), returned]
+
+    def _drop_unwanted(self, now: datetime) -> list[events.Instruction]:
+        """Hand back at once what new limits forbid, begun or not: none of it is computed on."""
+        instructions: list[events.Instruction] = []
+        for name in [name for name, held in self._waiting.items() if self._unwanted(held)]:
+            message = self._waiting.pop(name)
+            reason = self._unwanted(message)
+            instructions.append(self._return(message, "handed_back", reason, now))
+        for name, message in self._running.items():
+            if name not in self._withdrawn and (reason := self._unwanted(message)):
+                instructions += self._yield(name, reason, now)
+        return instructions
 
     def _ticked(self, now: datetime) -> list[events.Instruction]:
         yield_at = self._yield_at
@@ -339,14 +332,14 @@ class Agent:
         due_at = self._beat_due_at
         # A due time further away than any interval means that the clock was set back.
         if due_at is None or now >= due_at or due_at - now > IDLE * (1 + JITTER):
-            self._forget_expired(now)
+            self._taken.forget_expired(now=now)
             return [self._beat(now)]
         return []
 
     @property
     def _capacity(self) -> int:
         """What the platform may send here at one time."""
-        return min(self._slots + AHEAD, limits.SLOTS_MAX)
+        return min(self._slots + limits.SLOTS_AHEAD, limits.SLOTS_MAX)
 
     def _start_waiting(self) -> list[events.Instruction]:
         """Fill free slots; the platform heard of what waits when it came."""

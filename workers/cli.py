@@ -23,14 +23,15 @@ from workers import (
     identity,
     leaving,
     memory,
+    readiness,
     reasons,
     rotation,
-    runtime,
+    standing,
     status,
     upkeep,
 )
 from workers.config import Home
-from workers.protocol import limits
+from workers.protocol import limits, messages
 from workers.sandbox import RoomLimits
 from workers.worker import NodeApp, make_app
 
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         upkeep.AlreadyRunning,
         control.BadLimits,
         leaving.NotReleased,
-        *runtime.MODEL_ERRORS,
+        *readiness.MODEL_ERRORS,
     ) as exc:
         _complain(str(exc))
         return EXIT_ISSUES
@@ -112,14 +113,25 @@ def _run(options: argparse.Namespace, home: Home) -> int:
 
 
 def _status(options: argparse.Namespace, home: Home) -> int:
-    config.read(home)
+    settings = config.read(home)
     state = status.read(home)
-    condition = status.judge(state, is_alive=status.is_alive(state), now=datetime.now(UTC))
+    now = datetime.now(UTC)
+    told = _told(settings, home, now=now)
+    condition = status.judge(state, is_alive=status.is_alive(state), told=told, now=now)
     if options.json:
         _say(condition.model_dump_json(indent=2))
     else:
         _say("\n".join(_table(condition)))
     return EXIT_OK if condition.is_healthy else EXIT_ISSUES
+
+
+def _told(settings: config.Config, home: Home, *, now: datetime) -> messages.Standing | None:
+    """Ask the portal, if the key is there to show who asks; `doctor` tells what ails it."""
+    try:
+        key = identity.load_key(home.key_file)
+    except identity.BadKeyFile:
+        return None
+    return standing.ask(settings, key=key, now=now)
 
 
 def _pause(options: argparse.Namespace, home: Home) -> int:
@@ -180,7 +192,7 @@ def _table(condition: status.Condition) -> list[str]:
         refused = ", ".join(f"{count} {reason}" for reason, count in state.refused.items())
         rows += [
             ("node", f"{state.node_id} ({state.name})"),
-            ("reason", _reason(state)),
+            ("reason", _reason(condition.reason, is_working=bool(state.assignments))),
             ("running", ", ".join(state.assignments) or "nothing"),
             ("slots", str(state.slots)),
             ("done", f"{state.done} ({state.failed} failed, {state.handed_back} handed back)"),
@@ -196,11 +208,11 @@ def _table(condition: status.Condition) -> list[str]:
     return [f"{name:<14} {value}" for name, value in rows]
 
 
-def _reason(state: status.State) -> str:
+def _reason(reason: str, *, is_working: bool) -> str:
     """Return the code and its words, the same as on the node's page."""
-    if not state.reason and state.assignments:
+    if not reason and is_working:
         return "working"
-    code = state.reason or reasons.NO_WORK
+    code = reason or reasons.NO_WORK
     fix = reasons.TEXTS[code][1] if code in reasons.TEXTS else ""
     return f"{code}: {reasons.text(code)}" + (f" ({fix})" if fix else "")
 

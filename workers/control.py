@@ -38,6 +38,10 @@ _KEYS = {
     "celsius": ("rest while the processor is hotter", "85"),
     "schedule": ("when it may work, local time; none: always", '["mon-fri 18:00-07:00"]'),
     "kinds": ("kinds of work it takes; none: all", '["detect"]'),
+    "client_categories": (
+        "clients it works for; none: all, also those who do not say what they are",
+        '["research", "education", "nonprofit"]',
+    ),
     "exclusive_programs": ("rest while one of these runs", '["steam", "blender"]'),
 }
 

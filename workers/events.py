@@ -66,6 +66,8 @@ class AllowanceChanged:
     kinds: frozenset[str] | None
     settings_revision: int
     profile: messages.Profile | None
+    #: Of clients; None: every one.
+    categories: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from kombu.exceptions import ConnectionError as BrokerAway
 from workers import bundles, config
 from workers.config import BrokerLogin
 from workers.outbox import Outbox
-from workers.protocol import filebroker, limits, messages, routes, signatures, tls
+from workers.protocol import alarms, filebroker, limits, messages, routes, signatures, tls
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +46,18 @@ RESEND_SECONDS = 30
 RECEIPT_SECONDS = 30
 RECEIPT_SECONDS_MAX = 3600
 LETTERS_MAX = 1000
+#: How long an attempt waits for a broker that is short of memory or disk, seconds.
+BLOCKED_SECONDS_MAX = 10.0
 
-ERRORS = (AMQPError, MessageNacked, ChannelError, BrokerAway, OperationalError, OSError)
+ERRORS = (
+    AMQPError,
+    MessageNacked,
+    ChannelError,
+    BrokerAway,
+    OperationalError,
+    OSError,
+    alarms.BrokerBlocked,
+)
 
 
 def transport_options(login: BrokerLogin) -> dict[str, Any]:
@@ -102,6 +112,7 @@ class Link:
         #: Confirmed reports without a receipt: the next pause, and when it is over.
         self._again: dict[Path, tuple[float, float]] = {}
         self._connection: Connection | None = None
+        self._is_blocked = False
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
         #: When the broker last confirmed a message.
         self.contact_at: datetime | None = None
@@ -123,7 +134,8 @@ class Link:
     def send_report(self, message: messages.Report) -> None:
         """Store and publish; the file goes when the platform's receipt has come.
 
-        On a full disk it is published all the same, without a second chance.
+        On a full disk it is published all the same, and waits in memory for a broker that is
+        away; the end of the program then loses it.
         """
         try:
             letter = Letter("report", None, self._outbox.put(message))
@@ -222,7 +234,7 @@ class Link:
         return letter.body if letter.path is None else self._outbox.read(letter.path)
 
     def _send(self, letters: Sequence[Letter], body: bytes) -> None:
-        """Publish one message, again after pauses; at last give it up."""
+        """Publish one message, again after pauses; at last give it up, or keep it for later."""
         kind = letters[0].kind
         for pause_seconds in (*BACKOFF_SECONDS, None):
             try:
@@ -233,7 +245,14 @@ class Link:
                 self._note_contact(letters)
                 return
             if pause_seconds is None or self._wait_closing(pause_seconds):
-                return
+                break
+        self._keep_unstored(letters)
+
+    def _keep_unstored(self, letters: Sequence[Letter]) -> None:
+        """Let reports that no disk took wait on in memory; all others are stored, or void."""
+        for letter in letters:
+            if letter.kind == "report" and letter.path is None:
+                self._put(letter)
 
     def _publish(self, kind: str, body: bytes) -> None:
         """Publish once and wait for the confirmation."""
@@ -242,7 +261,9 @@ class Link:
         if self._connection is None:
             connection = self._connect()
             connection.ensure_connection(max_retries=1, timeout=CONNECT_SECONDS_MAX)
+            self._watch(connection)
             self._connection = connection
+        self._wait_unblocked(self._connection)
         self._connection.Producer(auto_declare=False).publish(
             body,
             exchange=INGRESS,
@@ -256,6 +277,34 @@ class Link:
             retry=False,
             confirm_timeout=CONFIRM_SECONDS_MAX,
         )
+
+    def _watch(self, connection: Connection) -> None:
+        """Let the broker tell when it is short of memory or disk, and when that is over."""
+        self._is_blocked = False
+        transport: Any = connection.connection
+        transport.on_blocked, transport.on_unblocked = self._block, self._unblock
+
+    def _block(self, reason: str) -> None:
+        self._is_blocked = True
+        alarms.refuse(reason)
+
+    def _unblock(self) -> None:
+        self._is_blocked = False
+
+    def _wait_unblocked(self, connection: Connection) -> None:
+        """Keep the connection and wait: thousands of nodes that connect anew help no broker.
+
+        Raises:
+            alarms.BrokerBlocked: it is not over yet.
+        """
+        deadline = time.monotonic() + BLOCKED_SECONDS_MAX
+        while self._is_blocked and time.monotonic() < deadline and not self._is_closing:
+            try:
+                connection.drain_events(timeout=1.0)
+            except TimeoutError:
+                connection.heartbeat_check()
+        if self._is_blocked:
+            raise alarms.BrokerBlocked
 
     def _note_contact(self, letters: Sequence[Letter]) -> None:
         if self.trouble:
@@ -271,7 +320,8 @@ class Link:
     def _note_trouble(self, kind: str, exc: Exception) -> None:
         self.trouble = f"{type(exc).__name__}: {exc}"[:200]
         logger.warning("the broker did not take a message: %s", self.trouble, extra={"kind": kind})
-        self._disconnect()
+        if not isinstance(exc, alarms.BrokerBlocked):
+            self._disconnect()
 
     def _keep_open(self) -> None:
         """Answer AMQP heartbeats, so that the broker does not close an idle connection."""
@@ -283,6 +333,8 @@ class Link:
             connection.drain_events(timeout=0.001)
         except TimeoutError:
             pass  # nothing had arrived, as is usual
+        except alarms.BrokerBlocked:
+            pass  # the next message waits
         except ERRORS as exc:
             logger.info("the connection was lost while idle: %s", exc)
             self._disconnect()
@@ -307,10 +359,11 @@ class Link:
             return self._changed.wait_for(lambda: self._is_closing, timeout=seconds)
 
     def _disconnect(self) -> None:
+        """Drop the connection; one that does not answer any more is not waited for."""
         connection, self._connection = self._connection, None
         if connection is None:
             return
         try:
-            connection.close()
+            connection.close() if self._is_closing and not self._is_blocked else connection.collect()
         except ERRORS as exc:
             logger.debug("closing failed: %s", exc)

@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from workers import (
     agent,
-    benchmark,
     clock,
     config,
     events,
@@ -30,24 +29,24 @@ from workers import (
     inbox,
     link,
     memory,
-    modelstore,
+    permission,
     reasons,
     sandbox,
     sessions,
     status,
     steering,
     transfer,
-    trust,
 )
 from workers.config import Config, Home
 from workers.execution import Workshop
 from workers.link import Link
 from workers.modelstore import ModelStore
 from workers.outbox import Outbox
+from workers.pin import Pin
 from workers.probe import Probe
 from workers.protocol import limits, messages
 from workers.protocol.allowance import Effective
-from workers.protocol.modelcheck.refusals import Refused
+from workers.readiness import Readiness
 from workers.sandbox import RoomLimits
 from workers.sessions import Sessions
 from workers.steering import Steering
@@ -61,24 +60,11 @@ TICK_SECONDS = 0.5
 COMPUTE_NICENESS = 10
 #: How often the portal is asked for the time, seconds.
 CLOCK_SECONDS = 1800
+#: The same while the clock is wrong: a node works soon after it was set.
+CLOCK_AGAIN_SECONDS = 20
 #: How long a stop waits for running pictures and for the broker, seconds.
 FINISH_SECONDS_MAX = 60
 FLUSH_SECONDS_MAX = 5
-
-MODEL_ERRORS = (
-    transfer.TransferFailed,
-    modelstore.NoSpace,
-    sessions.Corrupt,
-    sessions.Unusable,
-    sessions.OutOfMemory,
-    sandbox.NotLocked,
-    sandbox.RoomFailed,
-    sandbox.RoomUnavailable,
-    Refused,
-    OSError,
-)
-#: How often the portal is asked whether its key changed, at most, seconds.
-KEY_SECONDS_MIN = 60
 
 
 def now_utc() -> datetime:
@@ -102,8 +88,6 @@ class Runtime:
         """`senses` tells how the machine is; by default what /proc and /sys say."""
         self._home = home
         self._settings = settings
-        self._platform_key = settings.platform_key
-        self._key_due = 0.0
         self._skew_seconds = 0.0
         self._clock = clock
         built_in = {model.digest: model.contract for model in settings.models}
@@ -127,7 +111,6 @@ class Runtime:
             obey=self._obey,
         )
         self._page: queue.SimpleQueue[messages.NodeSettings] = queue.SimpleQueue()
-        self._images_per_second = 0.0
         self._clock_due = 0.0
         self._work: queue.SimpleQueue[messages.Assignment | None] = queue.SimpleQueue()
         self._cancelled: set[str] = set()
@@ -147,10 +130,16 @@ class Runtime:
         )
         self._keeper = memory.Keeper(self._workshop.sessions)
         self._background = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._readiness = Readiness(
+            models=settings.models,
+            workshop=self._workshop,
+            home=home,
+            background=self._background,
+        )
+        self._pin = Pin(home=home, settings=settings, background=self._background)
+        self._journal = status.Journal(home)
         self._counts: collections.Counter[str] = collections.Counter()
         self._refused: collections.Counter[str] = collections.Counter()
-        self._written: status.State | None = None
-        self._written_due = 0.0
         self._process_started = status.process_started(os.getpid())
         self.was_abandoned = False
 
@@ -164,7 +153,7 @@ class Runtime:
         for number in range(self._settings.slots):
             threading.Thread(target=self._compute, name=f"slot-{number}", daemon=True).start()
         threading.Thread(target=self._tick_until_ended, name="ticker", daemon=True).start()
-        self._background.submit(self._get_ready)
+        self._readiness.begin(self._note_ready)
 
     def listen(self, *, is_listening: bool) -> None:
         """Note whether the node's queue is being read."""
@@ -173,36 +162,15 @@ class Runtime:
     def receive(self, task: str, text: object, signature: object) -> None:
         """Take a message of the platform, from any thread; refused ones are counted."""
         try:
-            event = inbox.read(task, text, signature, platform_key=self._platform_key)
+            event = inbox.read(task, text, signature, platform_key=self._pin.key)
         except inbox.Refused as exc:
             self._note_refusal(task, str(exc))
             if str(exc) == "bad_signature":
-                self._ask_for_key()
+                self._pin.doubt()
             return
         if sent_at := inbox.sent_at(event):
             self._skew_seconds = (self._clock() - sent_at).total_seconds()
         self._step(event)
-
-    def _ask_for_key(self) -> None:
-        """See whether the platform's key changed; the message comes again by itself."""
-        if time.monotonic() < self._key_due:
-            return
-        self._key_due = time.monotonic() + KEY_SECONDS_MIN
-        with contextlib.suppress(RuntimeError):  # the executor has been shut down
-            self._background.submit(self._follow_platform_key)
-
-    def _follow_platform_key(self) -> None:
-        try:
-            key = trust.follow(self._platform_key, trust.fetch(self._settings.portal_url))
-        except trust.Unknown as exc:
-            logger.warning("the portal does not say whether its key changed: %s", exc)
-            return
-        if key == self._platform_key:
-            return
-        self._platform_key = key
-        self._settings = self._settings.model_copy(update={"platform_key": key})
-        config.write(self._home, self._settings)
-        logger.warning("the platform has a new key, vouched for by the old one")
 
     def stop(self, *, is_hurried: Callable[[], bool]) -> None:
         """Hand back what waits, let running pictures finish and reports go out, end.
@@ -252,7 +220,7 @@ class Runtime:
                 self._counts[instruction.message.status] += 1
                 self._link.send_report(instruction.message)
             case events.Prepare():
-                self._prepare(instruction.model_digest)
+                self._readiness.prepare(instruction.model_digest)
             case events.FetchAhead():
                 with contextlib.suppress(RuntimeError):  # the executor has been shut down
                     self._workshop.inputs.expect(instruction.assignment)
@@ -306,53 +274,9 @@ class Runtime:
         if not is_known:
             self._step(events.ModelsChanged(cached, is_downloading=False))
 
-    def _get_ready(self) -> None:
-        """Fetch and open the built-in models, so that the first assignment finds them warm."""
-        try:
-            for model in self._settings.models[: sessions.OPEN_MAX]:
-                self._get_model_ready(model)
-            self._measure()
-        finally:
-            cached = tuple(self._workshop.store.digests())
-            self._step(events.ModelsChanged(cached, is_downloading=False))
-
-    def _get_model_ready(self, model: config.BuiltInModel) -> None:
-        try:
-            execution.open_model(model, workshop=self._workshop)
-        except MODEL_ERRORS as exc:
-            # Not fatal: an assignment brings a fresh address, or its own failure report.
-            logger.warning(
-                "a built-in model is not ready: %s", exc, extra={"model_digest": model.digest}
-            )
-
-    def _measure(self) -> None:
-        """Note how fast a slot is, for the node's page."""
-        if not self._settings.models:
-            return
-        try:
-            speed = benchmark.quick(
-                self._settings.models[0], workshop=self._workshop, home=self._home
-            )
-            self._images_per_second = speed.images_per_second
-            memory.trim()
-        except MODEL_ERRORS as exc:
-            logger.warning("the speed was not measured: %s", exc)
-
-    def _prepare(self, digest: str) -> None:
-        if not self._workshop.sessions.is_open(digest):
-            with contextlib.suppress(RuntimeError):  # the executor has been shut down
-                self._background.submit(self._open_cached, digest)
-
-    def _open_cached(self, digest: str) -> None:
-        path = self._workshop.store.find(digest)
-        contract = self._workshop.sessions.contract(digest)
-        if path is None or contract is None:
-            return
-        try:
-            self._workshop.sessions.open(digest, path, contract)
-            memory.trim()
-        except MODEL_ERRORS as exc:
-            logger.warning("a model cannot be opened: %s", exc, extra={"model_digest": digest})
+    def _note_ready(self) -> None:
+        cached = tuple(self._workshop.store.digests())
+        self._step(events.ModelsChanged(cached, is_downloading=False))
 
     def _tick_until_ended(self) -> None:
         while not self._ended.wait(TICK_SECONDS):
@@ -377,14 +301,7 @@ class Runtime:
             is_resting = self._agent.reason not in {"", reasons.OFFLINE}
         if self._keeper.look(is_busy=is_busy, is_resting=is_resting):
             logger.info("idle: memory given back")
-            with contextlib.suppress(RuntimeError):  # the executor has been shut down
-                self._background.submit(self._make_room)
-
-    def _make_room(self) -> None:
-        try:
-            self._workshop.sessions.spare.prepare()
-        except sandbox.RoomUnavailable as exc:
-            logger.warning("no room in reserve: %s", exc)
+            self._readiness.make_room()
 
     def _steer(self) -> None:
         """Pass on what the operator, the page and the machine itself want now."""
@@ -392,7 +309,7 @@ class Runtime:
             while True:
                 self._steering.keep(self._page.get_nowait())
         for event in self._steering.look(
-            now=self._clock(), images_per_second=self._images_per_second
+            now=self._clock(), images_per_second=self._readiness.images_per_second
         ):
             self._step(event)
 
@@ -404,24 +321,13 @@ class Runtime:
         self._workshop.store.set_bytes_max(room)
 
     def _ask_time(self) -> None:
-        self._steering.skew_seconds = clock.skew_seconds(self._settings.portal_url)
+        found = clock.skew_seconds(self._settings.portal_url)
+        self._steering.skew_seconds = found
+        if found is not None and abs(found) > permission.SKEW_SECONDS_MAX:
+            self._clock_due = time.monotonic() + CLOCK_AGAIN_SECONDS
 
     def _write_state(self, *, is_stopped: bool = False) -> None:
-        """Write state.json when it changed, and often enough to show that we live."""
-        state = self._state(is_stopped=is_stopped)
-        is_due = time.monotonic() >= self._written_due
-        is_same = self._written is not None and state == self._written.model_copy(
-            update={
-                "written_at": state.written_at,
-                "contact_at": state.contact_at,
-                "clock_skew_seconds": state.clock_skew_seconds,
-            }
-        )
-        if is_same and not is_due:
-            return
-        status.write(self._home, state)
-        self._written = state
-        self._written_due = time.monotonic() + status.WRITE_SECONDS
+        self._journal.note(self._state(is_stopped=is_stopped))
 
     def _state(self, *, is_stopped: bool) -> status.State:
         with self._lock:
@@ -443,7 +349,7 @@ class Runtime:
                 withdrawn=self._counts["withdrawn"],
                 refused=dict(self._refused),
                 unconfirmed_reports=len(self._outbox.pending()),
-                images_per_second=self._images_per_second,
+                images_per_second=self._readiness.images_per_second,
                 skew_seconds=self._steering.skew_seconds,
                 limits_trouble=self._steering.trouble,
                 contact_at=self._link.contact_at,

@@ -23,6 +23,7 @@ from workers.protocol import limits
 from workers.room import area, child, kernel, landlock, locks, seccomp, tensors, wire
 from workers.room.area import Area, Layout
 from workers.room.child import Child, Deadline, RoomDied, RoomFailed, RoomHung, RoomLied
+from workers.room.refusals import Corrupt, NotLocked, OutOfMemory, RoomUnavailable, Unusable
 from workers.room.tensors import Tensors, TensorSpec
 
 __all__ = [
@@ -56,26 +57,6 @@ CHUNK_BYTES: Final = limits.MIB
 MODEL_COPIES: Final = 4
 #: A room that used this share of its processor time is replaced when it is free.
 WORN_SHARE: Final = 0.5
-
-
-class Corrupt(Exception):
-    """The file is not there, or not the model its digest names."""
-
-
-class Unusable(Exception):
-    """The runtime in the room refuses the model or its inputs."""
-
-
-class OutOfMemory(Exception):
-    """The model or its inputs do not fit into the room's memory."""
-
-
-class NotLocked(Exception):
-    """This machine has not the locks that a model of other people needs."""
-
-
-class RoomUnavailable(Exception):
-    """No room could be made; the model has nothing to do with it."""
 
 
 @dataclass(frozen=True, kw_only=True)

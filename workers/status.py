@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from workers import config, reasons
+from workers import config, reasons, standing
 from workers.config import Home
 from workers.protocol import limits
+from workers.protocol.messages import Standing
 
 STATE_BYTES_MAX = limits.MIB
 #: Two idle heartbeats and some: silence beyond that is worth a word.
@@ -22,6 +24,9 @@ WRITE_AGE_MAX = timedelta(seconds=6 * WRITE_SECONDS)
 
 #: Beyond what a message's delay explains; the platform hears nobody beyond ten minutes.
 CLOCK_SECONDS_MAX = 60
+
+#: Reasons for which the broker lets the node in no more.
+_OUT = frozenset({reasons.SUSPENDED, reasons.FLOODING, reasons.RETIRED})
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -73,12 +78,38 @@ class Condition(BaseModel):
 
     is_healthy: bool
     issues: list[str]
+    #: Why it takes no work, as a code and in the same word as on its page; empty when it does.
+    reason: str
     state: State | None
 
 
 def write(home: Home, state: State) -> None:
     """Replace state.json."""
     config.write_atomically(home.state_file, state.model_dump_json(indent=2).encode())
+
+
+class Journal:
+    """Keeps state.json up to date for its readers without writing twice a second."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._written: State | None = None
+        self._due = 0.0
+
+    def note(self, state: State) -> None:
+        """Write the state when it changed, and often enough to show that we live."""
+        is_same = self._written is not None and state == self._written.model_copy(
+            update={
+                "written_at": state.written_at,
+                "contact_at": state.contact_at,
+                "clock_skew_seconds": state.clock_skew_seconds,
+            }
+        )
+        if is_same and time.monotonic() < self._due:
+            return
+        write(self._home, state)
+        self._written = state
+        self._due = time.monotonic() + WRITE_SECONDS
 
 
 def read(home: Home) -> State | None:
@@ -90,8 +121,14 @@ def read(home: Home) -> State | None:
         return None
 
 
-def judge(state: State | None, *, is_alive: bool, now: datetime) -> Condition:
-    """Say what is wrong, if anything. A pause is the operator's wish and no issue."""
+def judge(
+    state: State | None, *, is_alive: bool, now: datetime, told: Standing | None = None
+) -> Condition:
+    """Say what is wrong, if anything. A pause is the operator's wish and no issue.
+
+    `told`: what the node's page says; None when the portal was not reached.
+    """
+    reason = standing.word(state.reason if state else "", told)
     if state is None:
         issues = ["The node has not run yet: start it with `nodefolk-node run`."]
     elif state.state == "stopped":
@@ -99,8 +136,8 @@ def judge(state: State | None, *, is_alive: bool, now: datetime) -> Condition:
     elif not is_alive:
         issues = ["The node ended unexpectedly: start it with `nodefolk-node run`."]
     else:
-        issues = _issues_running(state, now)
-    return Condition(is_healthy=not issues, issues=issues, state=state)
+        issues = _issues_running(state, reason, now)
+    return Condition(is_healthy=not issues, issues=issues, reason=reason, state=state)
 
 
 def process_started(pid: int) -> int:
@@ -126,7 +163,7 @@ def is_alive(state: State | None) -> bool:
     return process_started(state.pid) == state.process_started
 
 
-def _issues_running(state: State, now: datetime) -> list[str]:
+def _issues_running(state: State, reason: str, now: datetime) -> list[str]:
     issues = []
     if now - state.written_at > WRITE_AGE_MAX:
         issues.append("The node hangs: stop it and start it again.")
@@ -134,7 +171,9 @@ def _issues_running(state: State, now: datetime) -> list[str]:
         issues.append("The platform has not been reached yet: check the network.")
     elif now - state.contact_at > CONTACT_AGE_MAX:
         issues.append(f"No contact since {state.contact_at:%Y-%m-%d %H:%M} UTC.")
-    if state.reason == reasons.OFFLINE:
+    if reason in _OUT:
+        issues.append(f"{reasons.text(reason)} Its queue cannot be read.")
+    elif state.reason == reasons.OFFLINE:
         issues.append("The node's queue cannot be read: it may be retired or suspended.")
     if state.reason == reasons.CLOCK_SKEW and state.skew_seconds is not None:
         issues.append(f"The clock is {state.skew_seconds:+.0f} s off: set it, best by NTP.")

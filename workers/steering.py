@@ -110,6 +110,9 @@ class Steering:
         return events.AllowanceChanged(
             slots=min(self._slots_max, allowed.cores or self._slots_max),
             kinds=None if allowed.kinds is None else frozenset(allowed.kinds),
+            categories=(
+                None if allowed.client_categories is None else frozenset(allowed.client_categories)
+            ),
             settings_revision=self._settings.revision,
             profile=messages.Profile(
                 allowance=self._allowance, images_per_second=images_per_second

@@ -23,6 +23,8 @@ class Cheat:
     is_one_picture: bool = False
     #: Wrong only where an accomplice answers the same chunk.
     is_paired: bool = False
+    #: What it says wrongly lies within the loose tolerances: a cheaper model, say.
+    is_near: bool = False
     #: Times its owner returns as somebody new after being caught.
     returns: int = 0
 
@@ -42,6 +44,7 @@ PAIRED_PICTURE = Cheat(
     is_paired=True,
     is_one_picture=True,
 )
+APPROXIMATE = Cheat(name="approximate", rate=0.3, is_in_concert=True, sleeps=100, is_near=True)
 ALL: Sequence[Cheat] = (
     RANDOM,
     RARE,
@@ -51,4 +54,5 @@ ALL: Sequence[Cheat] = (
     ONE_PICTURE,
     PAIRED,
     PAIRED_PICTURE,
+    APPROXIMATE,
 )

@@ -6,11 +6,26 @@ import enum
 from dataclasses import dataclass, field
 
 from bench.simulation.cheats import Cheat
+from tasks.verification.terms import Struck
 
 #: Pictures of a chunk; a gold picture is one more.
 PICTURES = 16
 #: The right answer, which the referee always gives.
 RIGHT = 0
+
+
+#: A lot has 32 bits.
+_LOT_MASK = 2**32 - 1
+_LOT_END = 2.0**32
+
+
+class Lot(enum.IntEnum):
+    """What is by lot, each by its own: its first bit in `Chunk.chance`."""
+
+    AUDIT = 0
+    CONCERT = 32
+    PICTURE = 64
+    GOLD = 96
 
 
 class State(enum.Enum):
@@ -37,7 +52,9 @@ class Machine:
     accepted: int = 0
     #: Answers given, right or wrong.
     answered: int = 0
-    strikes: list[float] = field(default_factory=list)
+    strikes: list[Struck] = field(default_factory=list)
+    #: Accepted answers it had when it was nearly right; None: never.
+    near_at: int | None = None
     barred_until: float = 0.0
     #: Whose chunks it is never asked about again.
     apart: set[Machine] | None = None
@@ -60,8 +77,8 @@ class Chunk:
     number: int
     #: Seconds at speed 1.
     work: float
-    #: One draw each for what is by lot: audits, cheats in concert, where the gold lies.
-    lots: tuple[float, float, float]
+    #: 128 bits of chance; see `lot`.
+    chance: int
     state: State = State.OPEN
     answers: list[Answer] = field(default_factory=list)
     running: list[Attempt] = field(default_factory=list)
@@ -76,11 +93,13 @@ class Chunk:
     referee_ran: bool = False
     #: What it was accepted on no longer carries it.
     is_questioned: bool = False
-    is_hedged: bool = False
     #: Share of its pictures whose accepted result is wrong.
     harm: float = 0.0
     decided_at: float = 0.0
-    hold: float = 0.0
+
+    def lot(self, what: Lot) -> float:
+        """Return this chunk's draw for one of the things that are by lot, 0..1."""
+        return (self.chance >> what & _LOT_MASK) / _LOT_END
 
 
 @dataclass(slots=True, eq=False)
@@ -92,6 +111,7 @@ class Attempt:
     started_at: float
     #: Seconds it takes.
     takes: float
+    is_hedge: bool
     is_over: bool = False
 
 
@@ -106,7 +126,11 @@ class Answer:
     harm: float
     #: Of the machine when it came.
     checks: float
+    #: When it came.
+    at: float
     passed_gold: bool | None = None
+    #: Where it is wrong, it is so within the loose tolerances.
+    is_near: bool = False
     is_doubted: bool = False
     is_credited: bool = False
     #: Place among the machine's accepted answers; 0: not accepted.

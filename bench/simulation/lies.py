@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from bench.simulation.cheats import Cheat
-from bench.simulation.fleet import PICTURES, RIGHT, Answer, Chunk, Machine
+from bench.simulation.fleet import PICTURES, RIGHT, Answer, Chunk, Lot, Machine
 
 #: The answer of all who cheat in concert; other answers have numbers of their own.
 CONCERTED = 1
@@ -29,24 +29,26 @@ class Liar:
             token = CONCERTED if cheat.is_in_concert else self._another()
             is_hit = self._hits_gold(cheat, chunk)
             passed = not is_hit if chunk.has_gold else None
-            return Answer(chunk, machine, token, harm, machine.checks, passed)
+            return Answer(
+                chunk, machine, token, harm, machine.checks, now, passed, is_near=cheat.is_near
+            )
         token = self._another() if self._chance.random() < self._noise else RIGHT
         passed = self._chance.random() >= self._noise if chunk.has_gold else None
-        return Answer(chunk, machine, token, 0.0, machine.checks, passed)
+        return Answer(chunk, machine, token, 0.0, machine.checks, now, passed, is_near=True)
 
     def _is_lying(self, cheat: Cheat, chunk: Chunk, machine: Machine) -> bool:
         if machine.answered <= cheat.sleeps:
             return False
         if cheat.is_paired and not _has_accomplice(chunk, machine):
             return False
-        lot = chunk.lots[1] if cheat.is_in_concert else self._chance.random()
+        lot = chunk.lot(Lot.CONCERT) if cheat.is_in_concert else self._chance.random()
         return lot < cheat.rate
 
     def _hits_gold(self, cheat: Cheat, chunk: Chunk) -> bool:
         """Accomplices spoil the same picture, so they hit the gold one together or not."""
         if not cheat.is_one_picture:
             return True
-        lot = chunk.lots[2] if cheat.is_in_concert else self._chance.random()
+        lot = chunk.lot(Lot.PICTURE) if cheat.is_in_concert else self._chance.random()
         return lot < 1 / (PICTURES + 1)
 
     def _another(self) -> int:

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from bench.simulation.fleet import RIGHT, Answer, Chunk, Machine, State
+from bench.simulation.fleet import RIGHT, Answer, Chunk, Lot, Machine, State
 from bench.simulation.world import World
 from tasks.verification import acceptance, terms
 from tasks.verification.acceptance import Decision, Facts, Given
@@ -39,7 +39,7 @@ class Ours:
     def given(self, chunk: Chunk, machine: Machine) -> None:
         """Show the first machine a gold picture by lot; ask as many more as the policy says."""
         if chunk.attempts == 1:
-            chunk.has_gold = chunk.lots[2] < terms.gold_chance(machine.checks)
+            chunk.has_gold = chunk.lot(Lot.GOLD) < terms.gold_chance(machine.checks)
         chunk.needs = self._decision(chunk).missing
 
     def lost(self, chunk: Chunk) -> None:
@@ -55,7 +55,8 @@ class Ours:
                 each for each in machine.held if each.chunk.state in (State.OPEN, State.PROVISIONAL)
             ]
         if answer.passed_gold is False:
-            self._strike(machine)
+            answer.is_doubted = True  # refused, whatever else follows
+            self._accuse(answer)
         if answer.chunk.state in (State.OPEN, State.PROVISIONAL):
             self._advance(answer.chunk)
 
@@ -85,12 +86,12 @@ class Ours:
         alone = None
         for each in chunk.answers:
             name = names.setdefault(each.token, len(names))
-            seen.append((name, each.checks, each.is_doubted))
+            seen.append((name, _rounded(each.checks), each.is_doubted))
             alone = each.checks if not each.is_doubted else alone
-        is_drawn = alone is not None and chunk.lots[0] < terms.audit_share(alone)
+        is_drawn = alone is not None and chunk.lot(Lot.AUDIT) < terms.audit_share(alone)
         return self._decide(
             tuple(seen),
-            tuple([each.machine.checks for each in chunk.running]),
+            tuple([_rounded(each.machine.checks) for each in chunk.running]),
             chunk.attempts,
             is_drawn,
             chunk.is_refereed,
@@ -149,10 +150,10 @@ class Ours:
         self._world.tally.computed += 1
         chunk.is_refereed = True
         wrong = [each for each in chunk.answers if each.token != RIGHT and not each.is_doubted]
-        self._keep_apart(wrong)
+        self._keep_apart([each for each in wrong if not each.is_near])
         self._advance(chunk)
         for each in wrong:
-            self._strike(each.machine)
+            self._accuse(each)
 
     def _keep_apart(self, wrong: Sequence[Answer]) -> None:
         for each in wrong:
@@ -160,27 +161,47 @@ class Ours:
             if len(agreeing) > 1:
                 each.machine.apart = (each.machine.apart or set()) | agreeing - {each.machine}
 
-    def _strike(self, machine: Machine) -> None:
-        """Believe the machine no longer, nor what it said and is not final yet."""
-        now = self._world.agenda.now
-        machine.strikes.append(now)
-        machine.checks = 0
-        if machine.caught_at is None and machine.cheat is not None:
+    def _accuse(self, answer: Answer) -> None:
+        """Warn a machine that was nearly right, strike one that was not, or was so again."""
+        machine = answer.machine
+        since = None if machine.near_at is None else machine.accepted - machine.near_at
+        is_strike = terms.is_strike(is_near=answer.is_near, answers_since_near=since)
+        machine.checks -= terms.lost(machine.checks, is_strike=is_strike)
+        if answer.is_near:
+            machine.near_at = machine.accepted
+        if is_strike:
+            self._strike(answer)
+
+    def _strike(self, answer: Answer) -> None:
+        """Believe the machine no longer, nor what it said and is not final yet.
+
+        As `strikes`: what it answered before the last strike is part of the same fault.
+        """
+        machine, now = answer.machine, self._world.agenda.now
+        if machine.caught_at is None and machine.cheated_at is not None:
             machine.caught_at, machine.caught_after = now, machine.answered
-        match terms.standing([EPOCH + timedelta(seconds=at) for at in machine.strikes]):
+        if not machine.strikes or _time(answer.at) > machine.strikes[-1].at:
+            machine.strikes.append(
+                terms.Struck(at=_time(now), answers=machine.accepted, is_near=answer.is_near)
+            )
+            self._sentence(machine)
+        if machine.lives > 0:
+            self._return(machine)
+        held, machine.held = machine.held, []
+        for late in held:
+            if late.chunk.state in (State.OPEN, State.PROVISIONAL) and not late.is_doubted:
+                late.is_doubted = True
+                self._advance(late.chunk)
+
+    def _sentence(self, machine: Machine) -> None:
+        now = self._world.agenda.now
+        match terms.standing(machine.strikes):
             case "quarantined":
                 machine.barred_until = now + terms.QUARANTINE.total_seconds()
             case "banned":
                 machine.barred_until = float("inf")
             case _:
                 pass
-        if machine.lives > 0:
-            self._return(machine)
-        held, machine.held = machine.held, []
-        for answer in held:
-            if answer.chunk.state in (State.OPEN, State.PROVISIONAL) and not answer.is_doubted:
-                answer.is_doubted = True
-                self._advance(answer.chunk)
 
     def _return(self, machine: Machine) -> None:
         """Let the owner come back as somebody new."""
@@ -194,6 +215,15 @@ class Ours:
                 lives=machine.lives - 1,
             )
         )
+
+
+def _time(seconds: float) -> datetime:
+    return EPOCH + timedelta(seconds=seconds)
+
+
+def _rounded(checks: float) -> float:
+    """Round many checks down to two digits, so that decisions repeat: never believed more."""
+    return checks if checks < 100 else checks // 10 * 10 if checks < 1000 else checks // 100 * 100
 
 
 def _decider(

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from bench.simulation import kernel, lies
+from bench.simulation import endings, kernel, lies
 from bench.simulation.cheats import Cheat
 from bench.simulation.churn import Churn
 from bench.simulation.fleet import PICTURES, Answer, Attempt, Chunk, Machine, State
@@ -17,12 +17,6 @@ from bench.simulation.fleet import PICTURES, Answer, Attempt, Chunk, Machine, St
 LEASE = 45.0
 #: Seconds between two looks for work that is late.
 TICK = 5.0
-#: How late, against three quarters of the job's chunks, work must be to get a hedge.
-HEDGE_FROM = 1.5
-#: Share of the running work that may be hedges.
-HEDGES_MAX = 0.1
-#: Durations remembered to judge what is late.
-DURATIONS_KEPT = 512
 #: Ready chunks looked at for one machine.
 LOOKED_AT = 20
 
@@ -32,7 +26,7 @@ class Scenario:
     """What is simulated."""
 
     machines: int
-    #: Chunks of the job; None: work without end.
+    #: Work of the job, in whole chunks; None: work without end.
     chunks: int | None = None
     #: Seconds of a chunk at speed 1.
     chunk_seconds: float = 300.0
@@ -102,11 +96,15 @@ class World:
         #: (-speed, number, machine): free machines, there or not.
         self._idle: list[tuple[float, int, Machine]] = []
         self._running = 0
-        self._durations: deque[float] = deque(maxlen=DURATIONS_KEPT)
-        self._by_start: deque[Attempt] = deque()
+        self._hedges_out = 0
+        self._paces: deque[float] = deque(maxlen=endings.ANSWERS_MAX)
+        #: Those at work, oldest first; a set that keeps its order.
+        self._by_start: dict[Attempt, None] = {}
         self._settling: dict[int, list[Chunk]] = {}
+        self._left = math.inf if scenario.chunks is None else float(scenario.chunks)
         self.machines = [self._machine(number) for number in range(scenario.machines)]
-        self.capacity = sum(each.speed for each in self.machines if each.leaves_at > 0)
+        there = [each.speed for each in self.machines if each.leaves_at > 0]
+        self.capacity, self._there = sum(there), len(there)
         policy.attach(self)
 
     # The run
@@ -123,7 +121,11 @@ class World:
             self.agenda.run(until=until, is_over=self._is_done)
 
     def _is_done(self) -> bool:
-        return self.tally.accepted + self.tally.failed == self.scenario.chunks
+        return self._is_given_out and self.tally.accepted + self.tally.failed == self._made
+
+    @property
+    def _is_given_out(self) -> bool:
+        return self._left < 1e-6  # the sum of the shares is rounded
 
     def _machine(self, number: int) -> Machine:
         chance, scenario = self._fleet_chance, self.scenario
@@ -190,11 +192,13 @@ class World:
         return self._new_chunk()
 
     def _new_chunk(self) -> Chunk | None:
-        if self.scenario.chunks is not None and self._made >= self.scenario.chunks:
+        if self._is_given_out:
             return None
+        share = min(self._left, endings.share_of_next(left=self._left, machines=self._there))
+        self._left -= share
         self._made += 1
-        lots = (self._lots.random(), self._lots.random(), self._lots.random())
-        return Chunk(self._made, self.scenario.chunk_seconds, lots)
+        work = share * self.scenario.chunk_seconds
+        return Chunk(self._made, work, self._lots.getrandbits(128))
 
     def enlist(self, machine: Machine) -> None:
         """Let a new machine join a day from now, as whoever was caught returns."""
@@ -204,15 +208,15 @@ class World:
 
     # Attempts
 
-    def _give(self, chunk: Chunk, machine: Machine) -> None:
+    def _give(self, chunk: Chunk, machine: Machine, *, is_hedge: bool = False) -> None:
         now = self.agenda.now
-        attempt = Attempt(chunk, machine, now, chunk.work / machine.speed)
+        attempt = Attempt(chunk, machine, now, chunk.work / machine.speed, is_hedge)
         chunk.running.append(attempt)
         chunk.owners.append(machine)
         chunk.attempts += 1
         self._running += 1
         if self.scenario.chunks is not None:
-            self._by_start.append(attempt)
+            self._by_start[attempt] = None
         if now + attempt.takes <= machine.leaves_at:
             self.agenda.enter(now + attempt.takes, self._finish, attempt)
         else:
@@ -251,7 +255,7 @@ class World:
         self._end(attempt)
         self.tally.computed += 1
         self.tally.gold += chunk.has_gold
-        self._durations.append(attempt.takes)
+        self._paces.append(attempt.takes / chunk.work)
         machine.answered += 1
         answer = self._liar.answer(chunk, machine, now=self.agenda.now)
         chunk.answers.append(answer)
@@ -282,6 +286,8 @@ class World:
         attempt.is_over = True
         attempt.chunk.running.remove(attempt)
         self._running -= 1
+        self._hedges_out -= attempt.is_hedge
+        self._by_start.pop(attempt, None)
 
     def cancel(self, chunk: Chunk) -> None:
         """End what still runs on the chunk: it was decided."""
@@ -296,31 +302,27 @@ class World:
     # Late work
 
     def _look_for_late(self, _: None) -> None:
-        """Hedge the oldest work if nothing is ready, as long as hedges are few."""
+        """Hedge the oldest work that is late, as long as hedges are few and machines free."""
         self.agenda.enter(self.agenda.now + TICK, self._look_for_late, None)
-        if len(self._durations) < DURATIONS_KEPT // 4:
+        late_from = endings.late_from(self._paces) if self._idle else None
+        if late_from is None:
             return
-        late = HEDGE_FROM * sorted(self._durations)[int(0.75 * len(self._durations))]
-        budget = HEDGES_MAX * max(self._running, 10)
-        hedged = 0
-        while self._by_start and self._idle and hedged < budget:
-            attempt = self._by_start[0]
-            if attempt.is_over or attempt.chunk.is_hedged:
-                self._by_start.popleft()
-            elif self.agenda.now - attempt.started_at < late:
-                break
-            else:
-                self._by_start.popleft()
-                hedged += self._hedge(attempt.chunk)
+        budget = endings.budget(
+            running=self._running, hedges=self._hedges_out, is_at_end=self._is_given_out
+        )
+        late = [each for each in self._by_start if self._is_late(each, late_from)][:budget]
+        for attempt in late:
+            self._hedge(attempt.chunk)
 
-    def _hedge(self, chunk: Chunk) -> bool:
-        machine = self._free_for(chunk)
-        if machine is None:
-            return False
-        chunk.is_hedged = True
-        self.tally.hedges += 1
-        self._give(chunk, machine)
-        return True
+    def _is_late(self, attempt: Attempt, late_from: float) -> bool:
+        elapsed = self.agenda.now - attempt.started_at
+        return elapsed > late_from * attempt.chunk.work and not _is_hedged(attempt)
+
+    def _hedge(self, chunk: Chunk) -> None:
+        if machine := self._free_for(chunk):
+            self.tally.hedges += 1
+            self._hedges_out += 1
+            self._give(chunk, machine, is_hedge=True)
 
     # Decided chunks
 
@@ -345,6 +347,11 @@ class World:
         self.tally.final += 1
         self.tally.wrong += chunk.harm
         chunk.answers.clear()
+
+
+def _is_hedged(attempt: Attempt) -> bool:
+    """Say whether another machine was asked because this one was late, and is at it."""
+    return any(each.is_hedge for each in attempt.chunk.running)
 
 
 def may_have(machine: Machine, chunk: Chunk) -> bool:

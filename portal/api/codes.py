@@ -10,6 +10,7 @@ EXPLANATIONS = {
     "bad_signature": "The request is not signed by this node's key, or the machine's clock is off.",
     "broker_unavailable": "Our message broker is away. Nothing was changed; try again soon.",
     "busy": "Something of this kind is being done for others; try again in a minute.",
+    "category_fixed": "Staff have settled what this account is for; write to them.",
     "empty_dataset": "The data set holds no images; upload some first.",
     "expiry_passed": "The key's expiry lies in the past.",
     "idempotency_in_progress": "The first request with this key still runs; ask again soon.",

@@ -56,51 +56,51 @@ class Ready(OpenEndpoint):
     @extend_schema(operation_id="health_ready", responses=Output, auth=[])
     def get(self, request: Request) -> Response | HttpResponse:
         """Say whether database, broker and storage can be used; 503 names those that cannot."""
-        broken = [name for name, works in CHECKS.items() if not works()]
+        broken = {name: said for name, look in CHECKS.items() if (said := look())}
         if broken:
             logger.error("not ready", extra={"broken": broken})
             return ProblemResponse(_problem(broken))
         return Response(self.Output({"status": "ok", **dict.fromkeys(CHECKS, "ok")}).data)
 
 
-def database_works() -> bool:
-    """Say whether the database answers."""
+def database_trouble() -> str:
+    """Say why the database cannot be used; empty when it can."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError:
-        return False
-    return True
+        return "It does not answer."
+    return ""
 
 
-def broker_works() -> bool:
-    """Say whether the broker accepts a connection."""
-    return broker.is_reachable(BROKER_TIMEOUT_SECONDS)
+def broker_trouble() -> str:
+    """Say why the broker takes no messages; empty when it does."""
+    return broker.trouble(BROKER_TIMEOUT_SECONDS)
 
 
-def storage_works() -> bool:
-    """Say whether the blob storage takes a file and lets go of it."""
+def storage_trouble() -> str:
+    """Say why the blob storage takes no file; empty when it takes one and lets go of it."""
     try:
         default_storage.delete(default_storage.save("health/probe", ContentFile(b"ok")))
     except OSError:
-        return False
-    return True
+        return "It takes no files."
+    return ""
 
 
-CHECKS: dict[str, Callable[[], bool]] = {
-    "database": database_works,
-    "broker": broker_works,
-    "storage": storage_works,
+#: Part -> what is wrong with it.
+CHECKS: dict[str, Callable[[], str]] = {
+    "database": database_trouble,
+    "broker": broker_trouble,
+    "storage": storage_trouble,
 }
 
 
-def _problem(broken: list[str]) -> Problem:
+def _problem(broken: dict[str, str]) -> Problem:
     return Problem(
         status=503,
         code="not_ready",
         detail=f"Not usable: {', '.join(broken)}.",
         errors=tuple(
-            FieldError(field=name, code="unavailable", detail="It does not answer.")
-            for name in broken
+            FieldError(field=name, code="unavailable", detail=said) for name, said in broken.items()
         ),
     )

@@ -60,6 +60,9 @@ class JobOutput(serializers.Serializer[Any]):
     target_error = serializers.CharField()
     score_threshold = serializers.FloatField()
     mode = serializers.ChoiceField(Job.Mode.choices)
+    client_category = serializers.ChoiceField(
+        Job.ClientCategory.choices, help_text="What the account was for when it was bought."
+    )
     metadata = serializers.DictField()
     progress = Progress(source="*")
     acks = Acks(source="*")
@@ -109,6 +112,7 @@ class Jobs(base.Endpoint):
             owner_id=signed_in(request).pk,
             request=quotes.read_job(request),
             now=timezone.now(),
+            client_category=signed_in(request).client_category,
         )
         return Response(JobOutput(queries.job_view(job)).data, status=status.HTTP_201_CREATED)
 

@@ -1,4 +1,4 @@
-"""`me/`: who the caller is to us."""
+"""`me/`: who the caller is to us, and what the account is for."""
 
 from __future__ import annotations
 
@@ -9,14 +9,22 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from portal import keys, kyc
+from portal import keys, kyc, roles
+from portal.api import base, fields
 from portal.api.authentication import signed_in
-from portal.api.base import Endpoint
-from portal.models import ApiKey, KycCase
+from portal.models import ApiKey, KycCase, User
+from tasks.models import Job
 
 
-class Me(Endpoint):
+class Me(base.Endpoint):
     """The caller."""
+
+    scope_to_change = "jobs"
+
+    class Input(fields.Input):
+        """What the client says."""
+
+        client_category = fields.Choice(choices=Job.ClientCategory.choices)
 
     class Output(serializers.Serializer[Any]):
         """The caller, and what this key (or session) may do."""
@@ -30,11 +38,24 @@ class Me(Endpoint):
         roles = serializers.ListField(child=serializers.CharField())
         kyc = Kyc()
         scopes = serializers.ListField(child=serializers.CharField())
+        client_category = serializers.ChoiceField(
+            Job.ClientCategory.choices,
+            help_text="What the account is for; jobs carry it, and nodes may leave it out.",
+        )
 
     @extend_schema(operation_id="me", responses=Output)
     def get(self, request: Request) -> Response:
         """Tell who I am, my roles, my identity check, and this key's scopes."""
-        user = signed_in(request)
+        return self._answer(request, signed_in(request))
+
+    @extend_schema(operation_id="me_change", request=Input, responses=Output)
+    def patch(self, request: Request) -> Response:
+        """Say what my account is for; 409 `category_fixed` once staff have settled it."""
+        body = base.read(self.Input, request)
+        user = roles.declare_category(user=signed_in(request), category=body["client_category"])
+        return self._answer(request, user)
+
+    def _answer(self, request: Request, user: User) -> Response:
         scopes = request.auth.scopes if isinstance(request.auth, ApiKey) else list(keys.SCOPES)
         caller = {
             "id": user.pk,
@@ -42,5 +63,6 @@ class Me(Endpoint):
             "roles": user.roles,
             "kyc": kyc.status(user),
             "scopes": scopes,
+            "client_category": user.client_category,
         }
         return Response(self.Output(caller).data)

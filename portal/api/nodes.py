@@ -14,9 +14,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from portal import access
-from portal.api import base, fields, idempotency, pagination
+from portal.api import base, fields, idempotency, node_limits, pagination
 from portal.api.authentication import signed_in
-from tasks import identity, nodes, queries, rotation, succession
+from tasks import identity, nodes, queries, rotation, standing, succession
 from tasks.models import Credibility, Node
 from workers.protocol import messages, signatures
 
@@ -40,6 +40,9 @@ class Record(serializers.Serializer[Any]):
     strikes = serializers.IntegerField()
     barred_until = serializers.DateTimeField(
         allow_null=True, help_text="No work of this model until then."
+    )
+    staff_note = serializers.CharField(
+        help_text="What staff say of a quarantine of theirs; empty else."
     )
 
 
@@ -65,6 +68,9 @@ class NodeOutput(serializers.Serializer[Any]):
     state = serializers.ChoiceField(["online", "offline", "paused", "suspended", "retired"])
     reason = serializers.CharField(help_text="Why it does not work; empty when it does.")
     reason_text = serializers.CharField()
+    staff_note = serializers.CharField(
+        help_text="What staff say while they give it no work; empty else."
+    )
     last_seen_at = serializers.DateTimeField(allow_null=True)
     enrolled_at = serializers.DateTimeField()
     clock_skew_seconds = serializers.FloatField(
@@ -74,6 +80,7 @@ class NodeOutput(serializers.Serializer[Any]):
         many=True, help_text="How far its unchecked answers are believed, per model version."
     )
     slots = serializers.IntegerField()
+    limits = node_limits.LimitsOutput()
     hardware = serializers.DictField()
     software_version = serializers.CharField()
     numeric_class = serializers.CharField()
@@ -210,6 +217,16 @@ class OneNode(base.Endpoint):
         node = access.node(signed_in(request), node_id)
         return Response(NodeOutput(queries.node_view(node, now=timezone.now())).data)
 
+    @extend_schema(
+        operation_id="nodes_change", request=node_limits.NodeChange, responses=NodeOutput
+    )
+    def patch(self, request: Request, node_id: str) -> Response:
+        """Change limits of the node, as its page does; its own file may be stricter still."""
+        body = base.read(node_limits.NodeChange, request)
+        node = access.node(signed_in(request), node_id)
+        changed = nodes.change_wishes(node_id=node.pk, changes=body["limits"])
+        return Response(NodeOutput(queries.node_view(changed, now=timezone.now())).data)
+
 
 class _Steer(base.Endpoint):
     """A change of state, or 409 `wrong_state` with the state it is in."""
@@ -253,24 +270,47 @@ class RetireNode(_Steer):
         return self.steer(request, node_id, nodes.retire)
 
 
+#: What a machine sends without a login: anything whose signature is right.
+SIGNED: dict[str, Any] = {
+    "request": {"application/json": {"type": "object", "additionalProperties": True}},
+    "parameters": [
+        OpenApiParameter(
+            signatures.HTTP_HEADER,
+            str,
+            OpenApiParameter.HEADER,
+            required=True,
+            description="Base64 of the Ed25519 signature over the body.",
+        )
+    ],
+    "auth": [],
+}
+
+
+class NodeStanding(base.OpenEndpoint):
+    """A machine asks what its page says of it: no login, its key signs."""
+
+    class Output(serializers.Serializer[Any]):
+        """The same as in `nodes/{id}/`."""
+
+        state = serializers.CharField()
+        reason = serializers.CharField()
+
+    @extend_schema(operation_id="nodes_standing", responses=Output, **SIGNED)
+    def post(self, request: Request, node_id: str) -> Response:
+        """Tell this machine why it does not work, in the word of its page."""
+        view = standing.of_node(
+            node_id=node_id,
+            body=request._request.body,  # noqa: SLF001 -- DRF offers only the parsed body
+            signature=request.headers.get(signatures.HTTP_HEADER, ""),
+            now=timezone.now(),
+        )
+        return Response(self.Output(view).data)
+
+
 class LeaveNode(base.OpenEndpoint):
     """The machine's own way out: no login, its key signs."""
 
-    @extend_schema(
-        operation_id="nodes_leave",
-        request={"application/json": {"type": "object", "additionalProperties": True}},
-        parameters=[
-            OpenApiParameter(
-                signatures.HTTP_HEADER,
-                str,
-                OpenApiParameter.HEADER,
-                required=True,
-                description="Base64 of the Ed25519 signature over the body.",
-            )
-        ],
-        responses={204: None},
-        auth=[],
-    )
+    @extend_schema(operation_id="nodes_leave", responses={204: None}, **SIGNED)
     def post(self, request: Request, node_id: str) -> Response:
         """Retire this machine for good at its own signed request; again changes nothing."""
         nodes.leave(

@@ -47,6 +47,9 @@ class ReplicaOutput(serializers.Serializer[Any]):
     )
     reason = serializers.CharField()
     reason_text = serializers.CharField()
+    node_said = serializers.CharField(
+        help_text="What the node's own report named, such as `category_not_allowed`."
+    )
     rule = serializers.CharField(help_text="What decided against it, in words.")
     appeal = serializers.SerializerMethodField(help_text="Null when it was not appealed.")
     may_appeal = serializers.BooleanField()

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import httpx
 
+from tasks import queues
+
 logger = logging.getLogger(__name__)
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
@@ -60,12 +62,16 @@ class Stack:
     data_dir: Path
     environment: Mapping[str, str]
     port: int
+    #: Readers of what nodes send, side by side.
+    ingest_processes: int = 1
+    #: Of a proxy that ends TLS before the portal; without one the portal's own.
+    public_url: str = ""
     processes: dict[str, Process] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
         """Where the portal answers."""
-        return f"http://127.0.0.1:{self.port}"
+        return self.public_url or f"http://127.0.0.1:{self.port}"
 
     def start(self, name: str, argv: Sequence[str]) -> Process:
         """Start a process in a session of its own.
@@ -91,17 +97,23 @@ class Stack:
         return process
 
     def start_platform(self) -> None:
-        """Start portal, ingest, worker and beat, and wait until the portal answers.
+        """Start portal, ingest, both workers and beat, and wait until the portal answers.
 
         With RabbitMQ the authority first: without it no node can log in.
         """
         if self.environment.get("BROKER_AUTHORITY"):
             self.start_authority()
         self.start("portal", portal_argv(self.port))
-        self.start("ingest", [sys.executable, "manage.py", "ingest"])
-        self.start("worker", celery_argv("worker", "--pool", "solo", *_NO_GOSSIP))
+        self.start("ingest", self.ingest_argv())
+        self.start("worker", worker_argv(queues.WORK.name))
+        self.start("referee", worker_argv(queues.REFEREE.name))
         self.start("beat", celery_argv("beat", "--pidfile", ""))
         wait_until(self._answers, seconds=60, what=f"the portal, see {self.log_of('portal')}")
+
+    def ingest_argv(self) -> list[str]:
+        """Return what reads what nodes send."""
+        several = ["--processes", str(self.ingest_processes)] if self.ingest_processes > 1 else []
+        return [sys.executable, "manage.py", "ingest", *several]
 
     def start_authority(self) -> None:
         """Start what RabbitMQ asks about nodes, and wait until it listens."""
@@ -188,6 +200,11 @@ def celery_argv(command: str, *arguments: str) -> list[str]:
         *(sys.executable, "-m", "celery", "-A", "tasks.celery", command),
         *("--loglevel", "INFO", *arguments),
     ]
+
+
+def worker_argv(queue: str) -> list[str]:
+    """Return the command of a worker that reads this queue alone."""
+    return celery_argv("worker", "--pool", "solo", "--queues", queue, *_NO_GOSSIP)
 
 
 def node_argv(home: Path, *arguments: str) -> list[str]:

@@ -32,6 +32,7 @@ TONES = {
     "failed": "bad",
     "online": "good",
     "offline": "ended",
+    "drained": "wait",
     "suspended": "bad",
     "retired": "ended",
     "leased": "work",
@@ -152,6 +153,18 @@ def when(moment: datetime | None) -> SafeString | str:
         utc.isoformat(timespec="milliseconds"),
         utc.strftime("%d %b %Y, %H:%M UTC"),
     )
+
+
+@register.simple_tag
+def age(moment: datetime | None, now: datetime) -> str:
+    """Say how long ago it was, `2 min 5 s`; `-` for never."""
+    if moment is None:
+        return "-"
+    days = (now - moment).days
+    if days >= 2:
+        return f"{days} days"
+    passed = max(0, round((now - moment).total_seconds()))
+    return seconds(passed * 1000) if passed else "0 s"
 
 
 @register.simple_tag

@@ -1,4 +1,4 @@
-"""The account page: e-mail, password, roles."""
+"""The account page: e-mail, password, roles, what the account is for."""
 
 from __future__ import annotations
 
@@ -8,13 +8,30 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_POST
 
 from portal import roles
+from portal.web import forms
 from portal.web.requests import PageRequest
 
 
 @require_GET
 def show(request: PageRequest) -> HttpResponse:
     """Show who the user is and what they can do."""
-    return render(request, "account/overview.html", {})
+    form = forms.CategoryForm(initial={"client_category": request.user.client_category})
+    return render(request, "account/overview.html", {"category": form})
+
+
+@require_POST
+def declare(request: PageRequest) -> HttpResponse:
+    """Note what the client says the account is for."""
+    form = forms.CategoryForm(request.POST)
+    if not form.is_valid():
+        return render(request, "account/overview.html", {"category": form}, status=422)
+    try:
+        roles.declare_category(user=request.user, category=form.cleaned_data["client_category"])
+    except roles.CategoryFixed as refused:
+        messages.error(request, refused.detail)
+    else:
+        messages.success(request, "Saved; jobs you buy from now on carry it.")
+    return redirect("account")
 
 
 @require_POST

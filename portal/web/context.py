@@ -61,7 +61,12 @@ def navigation(user: User, path: str) -> list[Group]:
         ("You", [("Identity", "id-badge-2", "identity"), ("Account", "user", "account")]),
     ]
     if user.is_staff:
-        groups.append(("Staff", [("Desk", "shield-check", "admin:index")]))
+        groups.append(
+            (
+                "Staff",
+                [("Operations", "focus-2", "operations"), ("Desk", "shield-check", "admin:index")],
+            )
+        )
     return [
         Group(title=title, links=[_link(path, *line) for line in lines]) for title, lines in groups
     ]

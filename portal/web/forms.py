@@ -10,9 +10,9 @@ from django import forms
 from portal import countries, keys
 from tasks import appeals, jobs, uploads
 from tasks.errors import Refused
-from tasks.models import CatalogModel
+from tasks.models import CatalogModel, Job
 from workers.protocol import limits
-from workers.protocol.allowance import WINDOWS_MAX, Allowance, is_window
+from workers.protocol.allowance import UNDECLARED, WINDOWS_MAX, Allowance, is_window
 
 #: Target error -> name, promise, and what it costs in nodes.
 QUALITIES = {
@@ -79,6 +79,17 @@ class OrderForm(forms.Form):
         )
 
 
+class CategoryForm(forms.Form):
+    """What the client's account is for."""
+
+    client_category = forms.ChoiceField(
+        label="What is this account for?",
+        choices=Job.ClientCategory.choices,
+        help_text="Owners of nodes may choose whom they work for. They learn this word, and "
+        "nothing else of you.",
+    )
+
+
 class LimitsForm(forms.Form):
     """Limits of a node as its operator wishes them; empty fields limit nothing."""
 
@@ -113,6 +124,12 @@ class LimitsForm(forms.Form):
     kinds = forms.MultipleChoiceField(
         label="Only this work",
         choices=[("detect", "Detection"), ("classify", "Classification")],
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+    )
+    client_categories = forms.MultipleChoiceField(
+        label="Only for these clients",
+        choices=[each for each in Job.ClientCategory.choices if each[0] != UNDECLARED],
         required=False,
         widget=forms.CheckboxSelectMultiple,
     )
@@ -175,6 +192,7 @@ class LimitsForm(forms.Form):
             metered=not asked["no_metered"],
             schedule=asked["schedule"],
             kinds=asked["kinds"],
+            client_categories=asked["client_categories"],
             exclusive_programs=asked["exclusive_programs"],
         )
 

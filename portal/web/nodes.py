@@ -63,12 +63,18 @@ def wait(request: PageRequest) -> HttpResponse:
     until = _moment(request.GET.get("until", ""))
     found = access.nodes(request.user).filter(token__expires_at=until).first() if until else None
     view = queries.node_view(found, now=now) if found else None
+    is_expired = until is None or until < now
+    is_online = view is not None and view.state == "online"
+    expected = outlook.of_node(found, now=now) if found else None
+    is_out = found is not None and found.state in {Node.State.RETIRED, Node.State.SUSPENDED}
     context = {
         "node": view,
         "until": request.GET.get("until", ""),
-        "is_expired": until is None or until < now,
-        "is_online": view is not None and view.state == "online",
-        "outlook": outlook.of_node(found, now=now) if found else None,
+        "is_expired": is_expired,
+        "is_online": is_online,
+        "outlook": expected,
+        # All has come that can, or nothing more is waited for: the page asks no longer.
+        "is_waiting": not (is_expired or is_out or (is_online and expected)),
     }
     return render(request, "nodes/_wait.html", context)
 
@@ -106,8 +112,8 @@ def _page(request: PageRequest, node: Node, form: forms.LimitsForm) -> dict[str,
     return {
         "form": form,
         "rests": [form["only_when_idle"], form["no_battery"], form["no_metered"]],
-        "allowed": _allowed(node),
-        "is_told": node.settings_seen >= node.settings_revision,
+        "allowed": _allowed(view.limits.file),
+        "is_told": view.limits.is_told,
         "outlook": outlook.of_node(node, now=now),
         "node": view,
         "hardware": {key: value for key, value in view.hardware.items() if key not in SHOWN_APART},
@@ -119,12 +125,9 @@ def _page(request: PageRequest, node: Node, form: forms.LimitsForm) -> dict[str,
     }
 
 
-def _allowed(node: Node) -> list[str]:
+def _allowed(file: Allowance) -> list[str]:
     """Say in words what the machine's own file allows; empty when it limits nothing."""
-    return [
-        f"{name.replace('_', ' ')}: {words}"
-        for name, words in describe(Allowance(**node.profile.get("allowance", {})))
-    ]
+    return [f"{name.replace('_', ' ')}: {words}" for name, words in describe(file)]
 
 
 @require_POST

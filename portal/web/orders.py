@@ -80,7 +80,10 @@ def new(request: PageRequest) -> HttpResponse:
     if form.is_valid() and not asks_price:
         try:
             job = jobs.submit(
-                owner_id=request.user.pk, request=form.job_request(), now=timezone.now()
+                owner_id=request.user.pk,
+                request=form.job_request(),
+                now=timezone.now(),
+                client_category=request.user.client_category,
             )
         except Refused as refused:
             forms.add_refusal(form, refused)

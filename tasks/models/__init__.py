@@ -6,6 +6,7 @@ from tasks.models.artifacts import Blob, CatalogModel, Dataset, Image
 from tasks.models.evidence import SignedReport
 from tasks.models.jobs import Chunk, Item, Job, JobArchive, JobEvent
 from tasks.models.nodes import EnrollmentToken, Node, PlatformKeyChange
+from tasks.models.operations import Platform, StaffAction
 from tasks.models.replicas import Ack, Replica
 from tasks.models.trust import Apart, Appeal, Credibility, GoldItem, Strike
 
@@ -26,8 +27,10 @@ __all__ = [
     "JobArchive",
     "JobEvent",
     "Node",
+    "Platform",
     "PlatformKeyChange",
     "Replica",
     "SignedReport",
+    "StaffAction",
     "Strike",
 ]

@@ -39,6 +39,15 @@ class Job(models.Model):
         PASSED = "passed", "The trial chunk agreed; the rest was released."
         FAILED = "failed", "The trial chunk did not agree; the job ended, not charged."
 
+    class ClientCategory(models.TextChoices):
+        UNDECLARED = "undeclared", "Not said"
+        RESEARCH = "research", "Research"
+        EDUCATION = "education", "Education"
+        NONPROFIT = "nonprofit", "Non-profit"
+        GOVERNMENT = "government", "Government"
+        COMMERCIAL = "commercial", "Commercial"
+        PERSONAL = "personal", "Personal"
+
     id = models.CharField(primary_key=True, max_length=40, default=ids.new_job)
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="jobs"
@@ -53,6 +62,13 @@ class Job(models.Model):
     #: Detections below this score (0..1) are not reported to the client.
     score_threshold = models.FloatField()
     mode = models.CharField(max_length=10, choices=Mode.choices, default=Mode.NORMAL)
+    #: What the client's account was for when the job was bought; nodes may be kept from it.
+    client_category = models.CharField(
+        max_length=20,
+        choices=ClientCategory.choices,
+        default=ClientCategory.UNDECLARED,
+        db_default=ClientCategory.UNDECLARED,
+    )
     metadata = models.JSONField(default=dict)
 
     #: All money in minor units (10^-7); fixed when the job was submitted.
@@ -158,6 +174,8 @@ class Chunk(models.Model):
         related_name="chunks",
     )
     gold_position = models.PositiveSmallIntegerField(null=True)
+    #: Owners whose believed answers staff want behind the result; 0: as the policy says.
+    owners_wanted = models.PositiveSmallIntegerField(default=0)
     #: When the referee was asked, when it answered and what: as `Replica.answer`, or a code.
     referee_asked_at = models.DateTimeField(null=True)
     referee_at = models.DateTimeField(null=True)
@@ -217,6 +235,12 @@ class Chunk(models.Model):
                 fields=["referee_asked_at", "id"],
                 condition=Q(referee_asked_at__isnull=False, referee_at=None),
                 name="chunk_refereeing",
+            ),
+            # Read by the referee: what it computed in the last hour.
+            models.Index(
+                fields=["referee_at"],
+                condition=Q(referee_at__isnull=False),
+                name="chunk_refereed",
             ),
         ]
 

@@ -34,6 +34,12 @@ class Node(models.Model):
     state_changed_at = models.DateTimeField(null=True)
     #: Why it is suspended (`NodeReason`), empty when staff gave no other reason.
     state_reason = models.CharField(max_length=40, blank=True, default="")
+    #: Since when staff let it have no new work, what its operator is told of it, and since
+    #: when its answers are not believed; see `tasks.operations`.
+    drained_at = models.DateTimeField(null=True)
+    drain_note = models.CharField(max_length=200, blank=True, default="")
+    quarantined_at = models.DateTimeField(null=True)
+    quarantine_note = models.CharField(max_length=200, blank=True, default="")
     #: Salted hash of its broker password (`tasks.passwords`); the password is shown once.
     broker_password_hash = models.CharField(max_length=64, blank=True, default="")
     #: Since when the broker has to be told of state or key (`tasks.admission`); null: it was.

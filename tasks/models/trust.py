@@ -37,6 +37,9 @@ class Credibility(models.Model):
     strikes = models.PositiveSmallIntegerField(default=0)
     struck_at = models.DateTimeField(null=True)
     barred_until = models.DateTimeField(null=True)
+    #: Since when staff keep it from the model, its answers not believed; no strike.
+    quarantined_at = models.DateTimeField(null=True)
+    quarantine_note = models.CharField(max_length=200, blank=True, default="")
     #: Chunks it may hold at one time for this model: doubles on success, shrinks on errors.
     quota = models.PositiveIntegerField(default=4)
     #: Milliseconds an image took lately, exponential mean over accepted work; null: unknown.
@@ -97,13 +100,15 @@ class Strike(models.Model):
     """A node gave a wrong answer, confirmed by the referee; the consequences follow.
 
     A fact, inserted once by whoever finds it (strike_once); `verification.strikes`
-    carries it out and sets `enforced_at`. `overturned_at`: an appeal was upheld.
+    carries it out and sets `enforced_at`. `overturned_at`: an appeal was upheld. A near miss
+    is a mere warning at first: never counted, and nothing else of its node is doubted.
     """
 
     class Cause(models.TextChoices):
         GOLD = "gold"  # a picture whose answer is known
         AUDIT = "audit"  # an accepted answer computed again
         REFEREE = "referee"  # the referee decided a disagreement
+        NEAR = "near"  # it differs within the loose tolerances: other digits, hardly a lie
 
     replica = models.OneToOneField(Replica, on_delete=models.CASCADE, related_name="strike")
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="strikes")
@@ -113,6 +118,8 @@ class Strike(models.Model):
     enforced_at = models.DateTimeField(null=True)
     #: Checks its node lost by it; given back when an appeal is upheld.
     lost_tenths = models.PositiveIntegerField(default=0)
+    #: Accepted answers its node had for the model when it was carried out.
+    answers = models.PositiveIntegerField(default=0)
     #: It counted towards quarantine and ban: the answer was given after the strike before.
     is_counted = models.BooleanField(default=False)
     overturned_at = models.DateTimeField(null=True)
@@ -125,6 +132,11 @@ class Strike(models.Model):
 
     def __str__(self) -> str:
         return f"strike {self.pk} on {self.node_id}"
+
+    @property
+    def is_warning(self) -> bool:
+        """Whether it threw doubt on nothing else; known once it is carried out."""
+        return self.cause == self.Cause.NEAR and not self.is_counted
 
 
 class Apart(models.Model):

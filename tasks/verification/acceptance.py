@@ -74,6 +74,8 @@ class Facts:
     referee_error: str = ""
     #: Drawn by lot: if accepted on one owner's word, another computes it again.
     is_drawn: bool = False
+    #: Owners whose believed answers staff want behind the result; 0: as the policy says.
+    owners_wanted: int = 0
     #: It should have settled by now: whatever is still missing, the referee gives.
     is_overdue: bool = False
     #: "detect" or "classify": how answers are compared.
@@ -149,7 +151,8 @@ def decide(facts: Facts) -> Decision:
             group=[*groups[best], *_doubted_like(facts, groups[best][0])],
             credibility=probabilities[best],
             missing=_audits_missing(facts, believed[best]),
-            asks_referee=is_disagreement and not facts.referee_error,
+            asks_referee=(is_disagreement or _lacks_owners(facts, believed[best]))
+            and not facts.referee_error,
             is_disagreement=is_disagreement,
         )
     others = [members for index, members in enumerate(believed) if index != best]
@@ -238,9 +241,16 @@ def _go_on(facts: Facts, more: int, *, is_disagreement: bool) -> Decision:
 
 
 def _audits_missing(facts: Facts, believed: Sequence[float]) -> int:
-    """Return 1 if another owner should compute what was accepted on one owner's word."""
+    """Return 1 if another owner should compute it again: one word alone, or staff ask."""
     may_ask = not facts.running and facts.attempts < ATTEMPTS_MAX
-    return int(facts.is_drawn and len(believed) == 1 and may_ask)
+    is_wanted = (facts.is_drawn and len(believed) == 1) or len(believed) < facts.owners_wanted
+    return int(is_wanted and may_ask)
+
+
+def _lacks_owners(facts: Facts, believed: Sequence[float]) -> bool:
+    """Say whether the owners that staff want cannot be had any more: then the referee must."""
+    is_over = facts.is_overdue or (not facts.running and facts.attempts >= ATTEMPTS_MAX)
+    return len(believed) < facts.owners_wanted and is_over
 
 
 def _missing_beside_running(

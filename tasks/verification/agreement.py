@@ -7,6 +7,9 @@ detector (fp32 against fp16-stored weights: IoU >= 0.996, score within 0.003).
 
 Classes agree by the likeliest one, with a margin: all probabilities lie within 0.02, and
 the likeliest is the same or, on both sides, hardly likelier than the next.
+
+What differs within `LOOSE` bounds is wrong all the same, but more likely another processor's
+digits than a lie (docs/decisions/0016).
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from workers.protocol import boxes
 
@@ -39,8 +43,34 @@ SCORE_MARGIN = 0.05
 PROBABILITY_DIFFERENCE_MAX = 0.02
 #: How far the likeliest class must lead to be the only right one.
 MARGIN_MIN = 0.02
-#: What two boxes may differ by, as a share of the larger, with room for rounding.
-_REST = 1 - IOU_MIN + 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """How far two answers may differ and still say the same; see the constants."""
+
+    iou_min: float = IOU_MIN
+    score_difference_max: float = SCORE_DIFFERENCE_MAX
+    dead_band: float = DEAD_BAND
+    probability_difference_max: float = PROBABILITY_DIFFERENCE_MAX
+    margin_min: float = MARGIN_MIN
+
+    @property
+    def rest(self) -> float:
+        """What two boxes may differ by, as a share of the larger, with room for rounding."""
+        return 1 - self.iou_min + 1e-9
+
+
+STRICT: Final = Tolerance()
+#: Other arithmetic, hardly other content: ten times the differences measured between
+#: processors, and yet an object moved by a tenth of its size is outside.
+LOOSE: Final = Tolerance(
+    iou_min=0.9,
+    score_difference_max=0.05,
+    dead_band=0.05,
+    probability_difference_max=0.1,
+    margin_min=0.1,
+)
 
 
 def score_floor(score_threshold: float) -> float:
@@ -53,20 +83,25 @@ def agree(
     second: Sequence[Sequence[Detection]],
     *,
     score_threshold: float,
+    tolerance: Tolerance = STRICT,
 ) -> bool:
     """Say whether two answers of boxes to one chunk are the same. Symmetric, reflexive."""
+    must_match = score_threshold + tolerance.dead_band
     return len(first) == len(second) and all(
-        _pictures_agree(one, other, must_match=score_threshold + DEAD_BAND)
+        _pictures_agree(one, other, tolerance, must_match=must_match)
         for one, other in zip(first, second, strict=True)
     )
 
 
 def classes_agree(
-    first: Sequence[Sequence[Classified]], second: Sequence[Sequence[Classified]]
+    first: Sequence[Sequence[Classified]],
+    second: Sequence[Sequence[Classified]],
+    *,
+    tolerance: Tolerance = STRICT,
 ) -> bool:
     """Say whether two answers of classes to one chunk are the same. Symmetric, reflexive."""
     return len(first) == len(second) and all(
-        _likelihoods_agree(one, other) for one, other in zip(first, second, strict=True)
+        _likelihoods_agree(one, other, tolerance) for one, other in zip(first, second, strict=True)
     )
 
 
@@ -110,29 +145,38 @@ def _medoid(answers: Sequence[Answer], near: Sequence[set[int]], left: set[int])
     return min(tied, key=lambda index: repr(answers[index])) if len(tied) > 1 else tied[0]
 
 
-def same(first: Any, second: Any, *, score_threshold: float, kind: str) -> bool:
+def same(
+    first: Any,
+    second: Any,
+    *,
+    score_threshold: float,
+    kind: str,
+    tolerance: Tolerance = STRICT,
+) -> bool:
     """Say whether two answers to one chunk are the same, by the rule of its kind."""
     if kind == "classify":
-        return classes_agree(first, second)
-    return agree(first, second, score_threshold=score_threshold)
+        return classes_agree(first, second, tolerance=tolerance)
+    return agree(first, second, score_threshold=score_threshold, tolerance=tolerance)
 
 
-def _likelihoods_agree(first: Sequence[Classified], second: Sequence[Classified]) -> bool:
+def _likelihoods_agree(
+    first: Sequence[Classified], second: Sequence[Classified], tolerance: Tolerance
+) -> bool:
     if not first or not second:
         return not first and not second
-    if not (_all_near(first, second) and _all_near(second, first)):
+    most = tolerance.probability_difference_max
+    if not (_all_near(first, second, most) and _all_near(second, first, most)):
         return False
-    return first[0][0] == second[0][0] or max(_margin(first), _margin(second)) < MARGIN_MIN
+    margin = max(_margin(first), _margin(second))
+    return first[0][0] == second[0][0] or margin < tolerance.margin_min
 
 
-def _all_near(first: Sequence[Classified], second: Sequence[Classified]) -> bool:
+def _all_near(first: Sequence[Classified], second: Sequence[Classified], most: float) -> bool:
     """Compare each class of `first`; one that `second` does not name is below all it names."""
     others = dict(second)
     rest = min(others.values())
     return all(
-        abs(likelihood - others[number]) <= PROBABILITY_DIFFERENCE_MAX
-        if number in others
-        else likelihood - rest <= PROBABILITY_DIFFERENCE_MAX
+        abs(likelihood - others[number]) <= most if number in others else likelihood - rest <= most
         for number, likelihood in first
     )
 
@@ -142,19 +186,27 @@ def _margin(likelihoods: Sequence[Classified]) -> float:
 
 
 def _pictures_agree(
-    first: Sequence[Detection], second: Sequence[Detection], *, must_match: float
+    first: Sequence[Detection],
+    second: Sequence[Detection],
+    tolerance: Tolerance,
+    *,
+    must_match: float,
 ) -> bool:
     if sorted(first) == sorted(second):
         return True
     ours, theirs = _by_class(first), _by_class(second)
     return all(
-        _class_agrees(ours.get(label, []), theirs.get(label, []), must_match=must_match)
+        _class_agrees(ours.get(label, []), theirs.get(label, []), tolerance, must_match=must_match)
         for label in ours.keys() | theirs.keys()
     )
 
 
 def _class_agrees(
-    first: Sequence[Detection], second: Sequence[Detection], *, must_match: float
+    first: Sequence[Detection],
+    second: Sequence[Detection],
+    tolerance: Tolerance,
+    *,
+    must_match: float,
 ) -> bool:
     """Say whether the boxes pair off so that every one above `must_match` has a partner.
 
@@ -162,7 +214,11 @@ def _class_agrees(
     a single one serves both (Mendelsohn and Dulmage 1958), so each side is asked by itself.
     """
     near = [
-        [other for other, candidate in enumerate(second) if _is_near(detection, candidate)]
+        [
+            other
+            for other, candidate in enumerate(second)
+            if _is_near(detection, candidate, tolerance)
+        ]
         for detection in first
     ]
     if _is_crowded(near, len(second)):
@@ -171,7 +227,7 @@ def _class_agrees(
     reverse: list[list[int]] = [[] for _ in second]
     for index, others in enumerate(near):
         for other in others:
-            if _is_same(first[index], second[other]):
+            if _is_same(first[index], second[other], tolerance):
                 partners[index].append(other)
                 reverse[other].append(index)
     return _all_paired(_strong(first, must_match), partners) and _all_paired(
@@ -179,15 +235,16 @@ def _class_agrees(
     )
 
 
-def _is_near(first: Detection, second: Detection) -> bool:
+def _is_near(first: Detection, second: Detection, tolerance: Tolerance) -> bool:
     """Say whether two boxes of one class may be the same: cheap, and never wrongly no.
 
-    Two boxes share at least `IOU_MIN` of the wider one's width, and of the higher one's
+    Two boxes share at least `iou_min` of the wider one's width, and of the higher one's
     height; so neither edge is further from its like than the rest.
     """
-    width, height = max(first[4], second[4]) * _REST, max(first[5], second[5]) * _REST
+    rest = tolerance.rest
+    width, height = max(first[4], second[4]) * rest, max(first[5], second[5]) * rest
     return (
-        abs(first[1] - second[1]) <= SCORE_DIFFERENCE_MAX
+        abs(first[1] - second[1]) <= tolerance.score_difference_max
         and abs(first[2] - second[2]) <= width
         and abs(first[4] - second[4]) <= width
         and abs(first[3] - second[3]) <= height
@@ -242,10 +299,10 @@ def _augment(
     return False
 
 
-def _is_same(first: Detection, second: Detection) -> bool:
+def _is_same(first: Detection, second: Detection, tolerance: Tolerance) -> bool:
     """Compare two boxes of one class; equal ones are the same even without an area."""
-    return abs(first[1] - second[1]) <= SCORE_DIFFERENCE_MAX and (
-        first[2:] == second[2:] or boxes.iou(first[2:], second[2:]) >= IOU_MIN
+    return abs(first[1] - second[1]) <= tolerance.score_difference_max and (
+        first[2:] == second[2:] or boxes.iou(first[2:], second[2:]) >= tolerance.iou_min
     )
 
 

@@ -190,10 +190,11 @@ def _write(agreed: Sequence[_Agreed], *, now: datetime) -> None:
         ],
         now=now,
     )
+    by_day: defaultdict[datetime, list[int]] = defaultdict(list)
     for each in audited:
-        settlement.postpone(
-            replica_ids=[row.pk for row in each.group], due_at=each.matures_at(now), now=now
-        )
+        by_day[each.matures_at(now)] += [row.pk for row in each.group]
+    for due_at, replica_ids in sorted(by_day.items()):
+        settlement.postpone(replica_ids=replica_ids, due_at=due_at, now=now)
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for each in agreed:
         job = counts[each.case.chunk.job_id]

@@ -91,6 +91,7 @@ def _case(
         referee=None if chunk.referee_answer is None else _as_answer(chunk.referee_answer),
         referee_error=chunk.referee_error,
         is_drawn=_is_drawn(chunk, given),
+        owners_wanted=chunk.owners_wanted,
         is_overdue=chunk.settles_at is not None and chunk.settles_at <= now,
         kind=job.kind,
         mode=job.mode,

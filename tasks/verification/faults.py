@@ -1,4 +1,7 @@
-"""Write down wrong answers; `strikes` carries out what follows."""
+"""Write down wrong answers; `strikes` carries out what follows.
+
+Whether one was nearly right is decided here, from the answer it is measured by.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from datetime import datetime
 from django.db import connection
 
 from tasks.models import Apart, Chunk, Replica, Strike
+from tasks.verification import agreement
 
 
 def record(
@@ -31,6 +35,15 @@ def record(
             for replica in sorted(replicas, key=lambda row: row.pk)
         ],
         ignore_conflicts=True,
+    )
+
+
+def is_near(
+    given: agreement.Answer, right: agreement.Answer, *, score_threshold: float, kind: str
+) -> bool:
+    """Say of a wrong answer whether it differs in digits only, or in what it says."""
+    return agreement.same(
+        given, right, score_threshold=score_threshold, kind=kind, tolerance=agreement.LOOSE
     )
 
 

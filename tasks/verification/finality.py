@@ -65,15 +65,17 @@ def settle(*, now: datetime) -> int:
 def overdue(*, now: datetime, limit: int) -> list[int]:
     """Return chunks in question that should have settled by now; the referee must help.
 
-    Or has tried in vain: then they are given up.
+    Or has tried in vain: then they are given up. In question are also those of which staff
+    want the word of an owner who did not come.
     """
     # Uses index: chunk_settling.
     return list(
         Chunk.objects.filter(
             Q(referee_asked_at=None) | Q(referee_at__isnull=False),
+            Q(reason=ChunkReason.RECHECKING)
+            | Q(owners_wanted__gt=0, granted__lt=F("wanted"), referee_at=None),
             state=Chunk.State.PROVISIONAL,
             settles_at__lte=now,
-            reason=ChunkReason.RECHECKING,
         )
         .order_by("settles_at", "pk")
         .values_list("pk", flat=True)[:limit]
@@ -117,6 +119,8 @@ def _may_settle(
 ) -> bool:
     if standing.is_busy:  # an audit or a late answer may still change it
         return False
+    if len(standing.believed) < chunk.owners_wanted and chunk.referee_at is None:
+        return False  # staff want another owner's word first
     assert chunk.decided_at is not None
     only = standing.believed[0] if len(standing.believed) == 1 else None
     return terms.may_settle(

@@ -23,7 +23,7 @@ from django.db.models import F
 from tasks import blobs, referee
 from tasks.models import Blob, CatalogModel, Chunk, GoldItem, Item, Job, Replica, Strike
 from tasks.reasons import ReplicaReason
-from tasks.verification import agreement, alteration, terms
+from tasks.verification import agreement, alteration, faults, terms
 from workers.protocol import pictures
 
 logger = logging.getLogger(__name__)
@@ -176,7 +176,8 @@ def _count_uses(gold_ids: Sequence[int]) -> None:
 def score(chunk_ids: Collection[int], *, now: datetime) -> int:
     """Compare what new reports say of their gold pictures; return how many failed.
 
-    A replica that failed is refused and its node has a strike. Runs inside the caller's
+    A replica that failed is refused and its node has a strike, or a warning if it was nearly
+    right. Runs inside the caller's
     transaction, which holds the chunks. One query when there is nothing to compare.
     """
     assert connection.in_atomic_block
@@ -198,32 +199,41 @@ def score(chunk_ids: Collection[int], *, now: datetime) -> int:
     for replica in failed:
         Chunk.objects.filter(pk=replica.chunk_id).update(granted=F("granted") - 1)
         logger.info("gold failed", extra={"node_id": replica.node_id, "replica_id": replica.pk})
-    Strike.objects.bulk_create(
-        [
-            Strike(
-                replica=replica,
-                node_id=replica.node_id,
-                model_id=replica.job.model_id,
-                cause=Strike.Cause.GOLD,
-                created_at=now,
-            )
-            for replica in failed
-        ],
-        ignore_conflicts=True,  # strike_once
-    )
+        faults.record(
+            replicas=[replica],
+            model_id=replica.job.model_id,
+            cause=Strike.Cause.NEAR if _is_near(replica) else Strike.Cause.GOLD,
+            now=now,
+        )
     for job_id, count in sorted(Counter(replica.job_id for replica in new).items()):
         Job.objects.filter(pk=job_id).update(gold_checks=F("gold_checks") + count)
     return len(failed)
 
 
 def _is_right(replica: Replica) -> bool:
-    assert replica.gold is not None
+    given, expected = _gold_answers(replica)
     return agreement.same(
-        [_tuples(replica.gold_answer)],
-        [_tuples(replica.gold.expected)],
+        given,
+        expected,
         score_threshold=replica.job.score_threshold,
         kind=replica.job.kind,
     )
+
+
+def _is_near(replica: Replica) -> bool:
+    given, expected = _gold_answers(replica)
+    return faults.is_near(
+        given,
+        expected,
+        score_threshold=replica.job.score_threshold,
+        kind=replica.job.kind,
+    )
+
+
+def _gold_answers(replica: Replica) -> tuple[agreement.Answer, agreement.Answer]:
+    """Return what was answered to the gold picture, and what the referee had."""
+    assert replica.gold is not None
+    return [_tuples(replica.gold_answer)], [_tuples(replica.gold.expected)]
 
 
 def _tuples(found: Any) -> list[tuple[Any, ...]]:

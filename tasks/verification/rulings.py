@@ -156,18 +156,22 @@ def _refuse(
 def _accuse(
     case: facts.Case, fallen: Sequence[Replica], *, group: Sequence[Replica], now: datetime
 ) -> None:
-    """Strike those whom the referee refuted; a node caught before is not struck again for it."""
+    """Strike those whom the referee refuted; a node caught before is not struck again for it.
+
+    Who was nearly right is warned, and has conspired with nobody.
+    """
     is_audited = any(row.purpose == Replica.Purpose.AUDIT for row in group)
     undoubted = [row for row in fallen if row.doubted_at is None]
+    near = [row for row in undoubted if _is_near(case, row)]
+    audited = [row for row in undoubted if is_audited and _was_accepted(row) and row not in near]
+    others = [row for row in undoubted if row not in near and row not in audited]
     for cause, rows in (
-        (Strike.Cause.AUDIT, [row for row in undoubted if is_audited and _was_accepted(row)]),
-        (
-            Strike.Cause.REFEREE,
-            [row for row in undoubted if not is_audited or not _was_accepted(row)],
-        ),
+        (Strike.Cause.NEAR, near),
+        (Strike.Cause.AUDIT, audited),
+        (Strike.Cause.REFEREE, others),
     ):
         faults.record(replicas=rows, model_id=case.chunk.job.model_id, cause=cause, now=now)
-    wrong = _others(case, group)
+    wrong = [row for row in _others(case, group) if not _is_near(case, row)]
     alike = agreement.groups(
         [facts.answer_of(row) for row in wrong],
         score_threshold=case.facts.score_threshold,
@@ -177,6 +181,17 @@ def _accuse(
         groups=[[wrong[index] for index in indices] for indices in alike],
         chunk=case.chunk,
         now=now,
+    )
+
+
+def _is_near(case: facts.Case, row: Replica) -> bool:
+    """Say whether what differs from the referee is digits only."""
+    assert case.facts.referee is not None, "nobody is accused before it has spoken"
+    return faults.is_near(
+        facts.answer_of(row),
+        case.facts.referee,
+        score_threshold=case.facts.score_threshold,
+        kind=case.facts.kind,
     )
 
 

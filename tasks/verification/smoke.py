@@ -17,15 +17,13 @@ from django.db.models import Count, F
 from tasks import dispatch, events, settlement
 from tasks.models import CatalogModel, Chunk, Item, Job, Replica
 from tasks.reasons import OTHER_CLASS, ChunkReason, EventCode, JobReason, ReplicaReason
-from tasks.verification import outcomes
+from tasks.verification import breaker, outcomes
 
 logger = logging.getLogger(__name__)
 
 #: Nodes that try the first chunk, beside the referee; how many of them must be right.
 NODES: Final = 3
 RIGHT_MIN: Final = 2
-#: A job is stopped when of this many decisions and errors half name one error.
-DECISIONS_MIN: Final = 20
 _OPEN = (Job.State.QUEUED, Job.State.RUNNING)
 _S = Replica.State
 
@@ -141,25 +139,24 @@ def _fail(chunk: Chunk, *, now: datetime) -> None:
 def break_circuit(*, job_id: str, now: datetime) -> bool:
     """Pause a job whose nodes keep failing in the same way; say whether this call did it.
 
-    Called with each error. Failed work is not charged.
+    Called with each error; see `breaker`. Failed work is not charged.
     """
-    errors = (
-        Replica.objects.filter(job=job_id, state=_S.FAILED, reason=ReplicaReason.NODE_ERROR)
-        .values_list("error_code")
+    errors = {
+        (code, owner_id): count
+        for code, owner_id, count in Replica.objects.filter(
+            job=job_id, state=_S.FAILED, reason=ReplicaReason.NODE_ERROR
+        )
+        .values_list("error_code", "operator")
         .annotate(count=Count("pk"))
-        .order_by("-count", "error_code")
-    )
-    counts = list(errors)
-    if not counts:
-        return False
-    code, most = counts[0]
+        .order_by()
+    }
     decided = (
         Chunk.objects.filter(job=job_id)
         .exclude(state__in=[Chunk.State.OPEN, Chunk.State.CANCELLED])
         .count()
     )
-    total = decided + sum(count for _, count in counts)
-    if total < DECISIONS_MIN or most * 2 < total:
+    error = breaker.common_error(errors, decided=decided)
+    if not error:
         return False
     paused = Job.objects.filter(pk=job_id, state__in=_OPEN).update(
         state=Job.State.PAUSED, reason=JobReason.APP_ERRORS, version=F("version") + 1
@@ -168,7 +165,11 @@ def break_circuit(*, job_id: str, now: datetime) -> bool:
         events.record(
             job_id=job_id,
             code=EventCode.APP_ERRORS,
-            detail={"reason": str(JobReason.APP_ERRORS), "error": code, "count": most},
+            detail={
+                "reason": str(JobReason.APP_ERRORS),
+                "error": error,
+                "count": sum(count for (code, _), count in errors.items() if code == error),
+            },
             now=now,
         )
     return paused == 1

@@ -1,5 +1,8 @@
 """What follows when a node is caught: it starts from nothing, and its late answers are doubted.
 
+A node that was nearly right is warned the first time (`terms.is_strike`): its answer is
+refused and half of its checks are gone; everything else stands.
+
 A strike is a fact that a verdict or a gold picture wrote down; here it is carried out, in a
 transaction of its own, because it touches many chunks. Then each of them is decided again:
 what others carry stands, the rest is computed anew while its rewards wait.
@@ -8,6 +11,7 @@ what others carry stands, the rest is computed anew while its rewards wait.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -76,6 +80,9 @@ def _carry_out(strike_id: int, *, now: datetime) -> list[int] | None:
         _lock_node(strike.node_id)
         if not Strike.objects.filter(pk=strike_id, enforced_at=None).update(enforced_at=now):
             return None
+        if not _is_strike(strike):
+            _warn(strike)
+            return []
         chunk_ids = _lock_chunks(strike)
         doubted = _doubt(strike, chunk_ids, now=now)
         _degrade(strike, now=now)
@@ -84,6 +91,45 @@ def _carry_out(strike_id: int, *, now: datetime) -> list[int] | None:
             "a node was caught", extra={"node_id": strike.node_id, "strike_id": strike.pk}
         )
         return chunk_ids
+
+
+def _is_strike(strike: Strike) -> bool:
+    """Look how long ago, in accepted answers, the node was nearly right before."""
+    before = (
+        Strike.objects.filter(
+            node=strike.node_id,
+            model=strike.model_id,
+            cause=Strike.Cause.NEAR,
+            enforced_at__isnull=False,
+            overturned_at=None,
+        )
+        .exclude(pk=strike.pk)
+        .order_by("-answers", "-pk")
+        .values_list("answers", flat=True)
+        .first()
+    )
+    since = None
+    if before is not None:
+        known = Credibility.objects.filter(node=strike.node_id, model=strike.model_id)
+        since = max(known.values_list("answers", flat=True), default=0) - before
+    return terms.is_strike(is_near=strike.cause == Strike.Cause.NEAR, answers_since_near=since)
+
+
+def _warn(strike: Strike) -> None:
+    """Take some of the node's record for this model, and nothing else."""
+    row = _lock_record(strike)
+    _take_checks(strike, row, is_strike=False)
+    row.save(update_fields=_RECORD)
+    logger.info(
+        "a node was nearly right", extra={"node_id": strike.node_id, "strike_id": strike.pk}
+    )
+
+
+def _take_checks(strike: Strike, row: Credibility, *, is_strike: bool) -> None:
+    """Move checks from the record, whose row the caller saves, to what the strike took."""
+    lost_tenths = math.ceil(terms.lost(row.checks_tenths, is_strike=is_strike))
+    row.checks_tenths -= lost_tenths
+    Strike.objects.filter(pk=strike.pk).update(lost_tenths=lost_tenths, answers=row.answers)
 
 
 def _lock_node(node_id: str) -> None:
@@ -132,12 +178,12 @@ def _degrade(strike: Strike, *, now: datetime) -> None:
     row = _lock_record(strike)
     counted = _counted(strike)
     answered_at = strike.replica.reported_at or strike.created_at
-    is_counted = not counted or answered_at > counted[-1]
-    lost_tenths, row.checks_tenths = row.checks_tenths, 0
+    is_counted = not counted or answered_at > counted[-1].at
+    _take_checks(strike, row, is_strike=True)
     if is_counted:
-        _sentence(row, [*counted, strike.created_at], now=now)
+        _sentence(row, [*counted, _struck(strike, answers=row.answers)], now=now)
     row.save(update_fields=_RECORD)
-    Strike.objects.filter(pk=strike.pk).update(lost_tenths=lost_tenths, is_counted=is_counted)
+    Strike.objects.filter(pk=strike.pk).update(is_counted=is_counted)
 
 
 def _lock_record(strike: Strike) -> Credibility:
@@ -149,21 +195,24 @@ def _lock_record(strike: Strike) -> Credibility:
     )
 
 
-def _counted(strike: Strike) -> list[datetime]:
-    """Return when the node was struck for this model, as far as it counts against it."""
-    return list(
-        Strike.objects.filter(
-            node=strike.node_id, model=strike.model_id, is_counted=True, overturned_at=None
-        )
-        .order_by("created_at", "pk")
-        .values_list("created_at", flat=True)
+def _counted(strike: Strike) -> list[terms.Struck]:
+    """Return the node's strikes for this model that count against it, the newest last."""
+    rows = Strike.objects.filter(
+        node=strike.node_id, model=strike.model_id, is_counted=True, overturned_at=None
+    )
+    return [_struck(row, answers=row.answers) for row in rows.order_by("created_at", "pk")]
+
+
+def _struck(strike: Strike, *, answers: int) -> terms.Struck:
+    return terms.Struck(
+        at=strike.created_at, answers=answers, is_near=strike.cause == Strike.Cause.NEAR
     )
 
 
-def _sentence(row: Credibility, struck: list[datetime], *, now: datetime) -> None:
-    """Set state, bar and counters of a node struck at these times, the newest last."""
+def _sentence(row: Credibility, struck: list[terms.Struck], *, now: datetime) -> None:
+    """Set state, bar and counters of a node that has these strikes, the newest last."""
     row.strikes = len(struck)
-    row.struck_at = struck[-1] if struck else None
+    row.struck_at = struck[-1].at if struck else None
     row.barred_until = None
     row.state = Credibility.State.PROBATION
     if struck:
@@ -221,9 +270,16 @@ def _doubted_by(strike: Strike) -> QuerySet[Replica]:
 
 
 def _doubted_chunks(strike: Strike) -> list[int]:
-    if strike.enforced_at is None:
+    if strike.enforced_at is None or strike.is_warning:
         return []
     return list(_doubted_by(strike).values_list("chunk", flat=True))
+
+
+def _quarantined_at(strike: Strike) -> datetime | None:
+    """Return since when staff do not believe the node, whatever its strikes."""
+    node = Node.objects.get(pk=strike.node_id)
+    record = Credibility.objects.filter(node=node, model=strike.model_id).first()
+    return node.quarantined_at or (record.quarantined_at if record else None)
 
 
 def _restore(strike: Strike, *, now: datetime) -> None:
@@ -231,7 +287,7 @@ def _restore(strike: Strike, *, now: datetime) -> None:
     chunk_ids = _doubted_chunks(strike)
     if chunk_ids:
         believed = _doubted_by(strike).filter(state__in=[_S.REPORTED, _S.ACCEPTED])
-        believed.update(doubted_at=None)
+        believed.update(doubted_at=_quarantined_at(strike))
         _stir(chunk_ids, now=now)
     Strike.objects.filter(pk=strike.pk).update(
         overturned_at=now, enforced_at=strike.enforced_at or now

@@ -66,3 +66,25 @@ def test_the_ideal_is_what_all_do_together_while_they_are_there(chunks, slowness
 def test_without_anybody_there_is_no_ideal():
     with pytest.raises(ValueError, match="nobody"):
         ideal(5, [1, 1], [4, 4])
+
+
+def test_the_bootstrap_interval_is_read_from_means_of_values_drawn_again():
+    low, high = measures.interval([0.0] * 50 + [1.0] * 50)
+
+    # A share of a half, of a hundred: the normal approximation says 0.402 to 0.598.
+    assert low == pytest.approx(0.402, abs=0.015)
+    assert high == pytest.approx(0.598, abs=0.015)
+    assert measures.interval([0.0] * 50 + [1.0] * 50) == (low, high)
+
+
+@given(values=st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_an_interval_lies_within_the_values(values):
+    low, high = measures.interval(values)
+
+    assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
+
+
+def test_one_value_says_nothing_of_its_spread_and_none_has_no_interval():
+    assert measures.interval([0.5]) == (0.5, 0.5)
+    with pytest.raises(ValueError, match="no values"):
+        measures.interval([])

@@ -103,23 +103,31 @@ class Platform:
 
 
 @contextmanager
-def running(data_dir: Path, *, servers: Mapping[str, str] | None = None) -> Iterator[Platform]:
+def running(
+    data_dir: Path,
+    *,
+    servers: Mapping[str, str] | None = None,
+    port: int = 0,
+    public_url: str = "",
+) -> Iterator[Platform]:
     """Start portal, ingest, worker and beat.
 
     On the servers given, or on a fresh database and virtual host of the servers that the
-    tests run on.
+    tests run on; `public_url` is of what stands before the portal's `port`.
     """
     servers = servers or {**_own_database(), **_own_broker()}
-    port = stack.free_port()
+    port = port or stack.free_port()
     environment = {
         **os.environ,
         "NODEFOLK_DATA": str(data_dir),
-        "NODEFOLK_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "NODEFOLK_PUBLIC_URL": public_url or f"http://127.0.0.1:{port}",
         "NODEFOLK_LEASE_SECONDS": str(LEASE_SECONDS),
         "PYTHONUNBUFFERED": "1",
         **servers,
     }
-    running_stack = stack.Stack(data_dir=data_dir, environment=environment, port=port)
+    running_stack = stack.Stack(
+        data_dir=data_dir, environment=environment, port=port, public_url=public_url
+    )
     platform = Platform(stack=running_stack, logins={})
     for command in (("migrate", "-v0"), ("install_models",)):
         done = platform.manage(*command)

@@ -19,7 +19,9 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kombu import Connection, Consumer, Exchange, Queue
 
-from workers.protocol import filebroker, messages, routes, signatures
+from workers import link
+from workers.config import BrokerLogin
+from workers.protocol import messages, routes, signatures
 
 INGRESS = Exchange("ingress", type="topic", no_declare=True)
 _names = itertools.count(1)
@@ -57,17 +59,7 @@ class Puppet:
         return cls(node_id=body["id"], key=key, login=body["broker"])
 
     def connect(self) -> Connection:
-        login = self.login
-        if login["url"].startswith("filebroker:"):
-            return Connection(
-                login["url"], transport_options=filebroker.transport_options(login["url"])
-            )
-        address = login["url"].removeprefix("amqp://")
-        user = f"{login['username']}:{login['password']}"
-        return Connection(
-            f"amqp://{user}@{address.partition('/')[0]}/{login['vhost']}",
-            transport_options={"confirm_publish": True},
-        )
+        return link.connect(BrokerLogin(**self.login))
 
     def publish(
         self, kind: str, body: bytes, *, signature: str | None = "sign", **options: Any

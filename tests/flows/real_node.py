@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 from bench import processes
 from portal.demo import stack
 from tests.flows.platform import Platform
+from tests.flows.puppet import Puppet
 from workers.config import Home
 
 READY_SECONDS = 90
@@ -91,7 +93,8 @@ class RealNode:
 
     def thaw(self) -> None:
         for pid in processes.tree(self.pid):
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # a room its node closed, just awake
+                os.kill(pid, signal.SIGCONT)
 
     def log(self) -> str:
         return self.home.log_file.read_text()
@@ -115,14 +118,27 @@ class RealNode:
         )
         return found
 
+    def work_with(self, partner: Puppet) -> None:
+        """Do a job together with another owner's puppet, and be right."""
+        partner.beat()
+        job_id = self.platform.submit()
+        partner.work(job_id, found=[])  # the small pictures are of one colour
+        assert self.platform.finish(job_id).job["state"] == "finished"
+        assert self.worked(job_id) == ["accepted"]
 
-def enroll(platform: Platform, number: int, *, role: str = "operator") -> RealNode:
-    """Enrol a node by its own command."""
+
+def prepare(platform: Platform, number: int) -> RealNode:
+    """Make the folder of a node that is not enrolled."""
     home = Home(platform.stack.node_home(number))
     home.root.mkdir(parents=True, mode=0o700)
     # A laptop that runs these tests on battery would rest.
     home.limits_file.write_text("battery = true\n")
-    node = RealNode(platform, number, home)
+    return RealNode(platform, number, home)
+
+
+def enroll(platform: Platform, number: int, *, role: str = "operator") -> RealNode:
+    """Enrol a node by its own command."""
+    node = prepare(platform, number)
     with platform.api(role) as api:
         token = api.post("nodes/enrollments/").raise_for_status().json()["token"]
     done = node.command(
@@ -133,13 +149,19 @@ def enroll(platform: Platform, number: int, *, role: str = "operator") -> RealNo
 
 
 @contextmanager
-def running(platform: Platform, number: int, *, role: str = "operator") -> Iterator[RealNode]:
-    """Enrol and start a node; stop and retire it, so that no later job waits for it."""
-    node = enroll(platform, number, role=role)
+def started(node: RealNode, *, role: str = "operator") -> Iterator[RealNode]:
+    """Start an enrolled node; stop and retire it, so that no later job waits for it."""
     try:
         node.start()
         yield node
     finally:
         node.stop()
-        with platform.api(role) as api:
+        with node.platform.api(role) as api:
             api.post(f"nodes/{node.node_id}/retire/")
+
+
+@contextmanager
+def running(platform: Platform, number: int, *, role: str = "operator") -> Iterator[RealNode]:
+    """Enrol and start a node; see `started`."""
+    with started(enroll(platform, number, role=role), role=role) as node:
+        yield node

@@ -1,4 +1,4 @@
-"""A real node that is shut out, sleeps, moves or finds its disk full comes back and works on."""
+"""A real node that is shut out or sleeps comes back and works on."""
 
 from __future__ import annotations
 
@@ -28,15 +28,6 @@ print("null")
 """
 
 
-def finish_with(platform, node, partner) -> None:
-    """Let the node and another owner's puppet do a job."""
-    partner.beat()
-    job_id = platform.submit()
-    partner.work(job_id, found=[])  # the small pictures are of one colour
-    assert platform.finish(job_id).job["state"] == "finished"
-    assert node.worked(job_id) == ["accepted"]
-
-
 def test_a_suspended_node_does_nothing_and_comes_back_when_reinstated(platform):
     with real_node.running(platform, 51) as node:
         partner, pid = platform.puppet(2), node.pid
@@ -54,7 +45,7 @@ def test_a_suspended_node_does_nothing_and_comes_back_when_reinstated(platform):
         node.wait(lambda state: state["reason"] == "", "to be back", seconds=REJOIN_SECONDS)
         with platform.api() as api:
             api.post(f"jobs/{job_id}/cancel/").raise_for_status()
-        finish_with(platform, node, partner)
+        node.work_with(partner)
         assert node.pid == pid
 
 
@@ -87,5 +78,5 @@ def test_after_a_sleep_the_node_asks_what_is_still_wanted_and_goes_on(platform, 
         assert seconds < GIVE_UP_SECONDS
         assert node.state()["withdrawn"] == 1
         assert node.command("limits", "set", "bandwidth_kib=none").returncode == 0
-        finish_with(platform, node, others[0])
+        node.work_with(others[0])
         platform.assert_sound()

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from tests.flows import platform as platforms
+from tests.flows.platform import Platform
+from tests.hostile import private_broker
 from tests.hostile import scene as scenes
+
+#: Longer than a test that starves the broker, so that no lease ends of itself.
+STARVED_LEASE_SECONDS = 240
 
 _stopped: list[tuple[str, str, str]] = []
 _measured: list[str] = []
@@ -13,6 +21,21 @@ _measured: list[str] = []
 @pytest.fixture(scope="session")
 def scene(platform):
     return scenes.prepare(platform)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory) -> Iterator[private_broker.PrivateBroker]:
+    """A RabbitMQ that may be starved: nobody else is on it."""
+    with private_broker.started(tmp_path_factory.mktemp("starved")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def starved(broker, tmp_path_factory) -> Iterator[Platform]:
+    """The platform on that RabbitMQ."""
+    servers = {**broker.variables, "NODEFOLK_LEASE_SECONDS": str(STARVED_LEASE_SECONDS)}
+    with platforms.running(tmp_path_factory.mktemp("platform"), servers=servers) as running:
+        yield running
 
 
 @pytest.fixture

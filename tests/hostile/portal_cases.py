@@ -69,6 +69,16 @@ def _as(role: str, method: str, path: str) -> Callable[[Scene], str]:
     return act
 
 
+def _limit(scene: Scene) -> str:
+    """Keep the victim's node from its work by limits."""
+    return scene.portal_says(
+        "PATCH",
+        f"/api/v1/nodes/{scene.victim.node_id}/",
+        key=scene.platform.logins["operator"]["api_key"],
+        json={"limits": {"kinds": ["train"]}},
+    )
+
+
 def _rotate(signer: str, node: str) -> Callable[[Scene], str]:
     """Ask for other keys of a node, signed by whoever the attacker can be."""
 
@@ -128,6 +138,7 @@ CASES = [
     Case("ask for a token without a login", TOKEN, _as("", "POST", "/api/v1/nodes/enrollments/"), "portal 401 not_authenticated"),
     Case("retire the victim's node", OWN, _as("operator", "POST", "/api/v1/nodes/{victim}/retire/"), "portal 404 not_found"),
     Case("pause the victim's node", OWN, _as("operator", "POST", "/api/v1/nodes/{victim}/pause/"), "portal 404 not_found"),
+    Case("limit the victim's node", OWN, _limit, "portal 404 not_found"),
     Case("look at the victim's work", OWN, _as("operator", "GET", "/api/v1/nodes/{victim}/replicas/"), "portal 404 not_found"),
     Case("read the client's results", OWN, _as("operator", "GET", "/api/v1/jobs/{job}/results/"), "portal 404 not_found"),
     Case("cancel the client's job", OWN, _as("operator", "POST", "/api/v1/jobs/{job}/cancel/"), "portal 404 not_found"),

@@ -60,6 +60,7 @@ class Scene:
 
     def snapshot(self) -> dict[str, Any]:
         """Return a digest of each table, the depths of queues, and which processes live."""
+        self._wait_for_sweep()
         found: dict[str, Any] = {}
         for (table,) in self.rows(
             "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
@@ -102,7 +103,11 @@ class Scene:
             while self._heard_at() == before:
                 assert time.monotonic() < deadline, "ingest hears nobody"
                 time.sleep(0.01)
-        # `sweep` runs every two seconds and leaves the queue at once.
+        self._wait_for_sweep()
+
+    def _wait_for_sweep(self) -> None:
+        """Wait until no background work waits: `sweep` comes every two seconds and goes at once."""
+        deadline = time.monotonic() + SETTLE_SECONDS_MAX
         while self.depth("platform.work") and time.monotonic() < deadline:
             time.sleep(0.02)
 

@@ -22,9 +22,6 @@ CUT_SECONDS_MAX = 1.0
 PATIENCE_SECONDS = 4.0
 #: Longer than the broker remembers the authority's answers.
 FORGOTTEN_SECONDS = 7.0
-#: Until a node that used up its share of 1500 messages, 200 a second, is heard again.
-FORGIVEN_SECONDS = 5.0
-FLOOD_MESSAGES_MAX = 60_000
 
 
 def beat_of(puppet, **changes: Any) -> bytes:
@@ -106,98 +103,6 @@ def test_a_reconnecting_publishing_attacker_is_out_within_a_second_of_the_click(
         f" after {(answered - clicked) * 1000:.0f} ms), then {attempts} refused attempts"
         f" in {PATIENCE_SECONDS:.0f} s"
     )
-
-
-def flood(scene, puppet) -> tuple[int, float]:
-    """Publish without confirms until cut off; return how many and how long, seconds."""
-    body = beat_of(puppet)
-    options = {"content_type": "application/json", "headers": {}, **signed(puppet, body)}
-    options["headers"] = options.pop("application_headers")
-    key = routes.ingress_key("heartbeat", puppet.node_id)
-    connection = scene.connection(puppet, transport_options={"confirm_publish": False})
-    started, sent = time.monotonic(), 0
-    try:
-        producer = connection.Producer(auto_declare=False)
-        while sent < FLOOD_MESSAGES_MAX:
-            producer.publish(
-                body, exchange="ingress", routing_key=key, declare=[], retry=False, **options
-            )
-            sent += 1
-    except (AMQPError, OSError):
-        pass
-    finally:
-        connection.release()
-    return sent, time.monotonic() - started
-
-
-def slowest_beat(scene, puppet, *, until: threading.Event) -> float:
-    """Send signs of life all the time; return the longest time until one was taken."""
-    slowest = 0.0
-    with scene.channel(puppet) as channel:
-        while not until.is_set():
-            sent_at = datetime.now(UTC)
-            started = time.monotonic()
-            send_beat(channel, puppet, sent_at=sent_at)
-            while True:
-                heard = scene.rows(
-                    "SELECT heartbeat_sent_at FROM tasks_node WHERE id = %s", puppet.node_id
-                )
-                if heard[0][0] is not None and heard[0][0] >= sent_at:
-                    break
-                time.sleep(0.005)
-            slowest = max(slowest, time.monotonic() - started)
-    return slowest
-
-
-def after(seconds: float) -> threading.Event:
-    """Return an event that is set after this time."""
-    event = threading.Event()
-    timer = threading.Timer(seconds, event.set)
-    timer.daemon = True
-    timer.start()
-    return event
-
-
-def test_a_flooding_node_is_cut_off_by_itself_and_the_others_hardly_notice(
-    scene, platform, note_measured
-):
-    puppet, honest = platform.puppet(5), platform.puppet(4)
-    done, result = threading.Event(), []
-    quiet_seconds = slowest_beat(scene, honest, until=after(2.0))
-    watch = threading.Thread(target=lambda: result.append(slowest_beat(scene, honest, until=done)))
-    watch.start()
-    try:
-        sent, seconds = flood(scene, puppet)
-        threading.Event().wait(1)
-    finally:
-        done.set()
-        watch.join()
-
-    row = "SELECT state, state_reason FROM tasks_node WHERE id = %s"
-    assert sent < FLOOD_MESSAGES_MAX
-    assert scene.rows(row, puppet.node_id) == [("suspended", "flooding")]
-    assert scene.rows(row, honest.node_id) == [("active", "")]
-    # A second on a quiet machine, where a sign of life takes 20 ms; else in proportion.
-    assert result[0] < max(1.0, 50 * quiet_seconds), (sent, seconds, result, quiet_seconds)
-    note_measured(
-        f"flood: {sent} messages in {seconds:.2f} s ({sent / seconds:.0f}/s), then cut off;"
-        f" the slowest sign of life of another node took {result[0] * 1000:.0f} ms"
-        f" ({quiet_seconds * 1000:.0f} ms before)"
-    )
-    with pytest.raises((AMQPError, OSError)), scene.channel(puppet):
-        pass
-
-    # What the flood left in the queue still counts, and half of the share must be there again.
-    scene.settle()
-    threading.Event().wait(FORGIVEN_SECONDS)
-    platform.python(
-        "from datetime import UTC, datetime\nfrom tasks import nodes\n"
-        f"nodes.reinstate(node_id='{puppet.node_id}', now=datetime.now(UTC))\nprint('null')"
-    )
-    with scene.channel(puppet) as channel:
-        send_beat(channel, puppet)
-    scene.settle()
-    assert scene.rows(row, puppet.node_id) == [("active", "")]
 
 
 def rotate(platform, puppet, key, **changes: Any) -> httpx.Response:

@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from portal import kyc
 from portal.models import KycCase, User
-from tasks.models import Node
+from tasks.models import Node, StaffAction
 from tests import factories
 from tests.portal.web import scenes
 
@@ -94,9 +94,52 @@ def test_a_node_is_suspended(desk, operator):
 def test_roles_change_and_addresses_do_not(desk, client_user):
     path = f"/admin/portal/user/{client_user.pk}/change/"
 
-    desk.post(path, {"is_active": "on", "is_operator": "on", "email": "other@example.com"})
+    sent = {"is_active": "on", "is_operator": "on", "client_category": "undeclared"}
+    desk.post(path, {**sent, "email": "other@example.com"})
 
     changed = User.objects.get(pk=client_user.pk)
     assert changed.is_operator
     assert not changed.is_client
     assert changed.email == client_user.email
+
+
+def test_staff_correct_what_an_account_is_for(desk, client_user):
+    path = f"/admin/portal/user/{client_user.pk}/change/"
+
+    desk.post(
+        path,
+        {
+            "is_active": "on",
+            "is_client": "on",
+            "client_category": "commercial",
+            "is_category_fixed": "on",
+        },
+    )
+
+    changed = User.objects.get(pk=client_user.pk)
+    assert (changed.client_category, changed.is_category_fixed) == ("commercial", True)
+
+
+def test_the_desk_acts_on_several_nodes_and_jobs_as_the_pages_do(desk, client_user, staff):
+    nodes = factories.make_fleet(2)
+    job = scenes.finished_job(client_user, nodes, images=1)
+    keys = [node.pk for node in nodes]
+
+    for action in ("drain", "undrain", "quarantine", "lift", "replay"):
+        assert "Done: 2." in act(desk, "tasks/node", action, *keys).content.decode()
+    for action in ("reverify", "replay"):
+        assert "Done: 1." in act(desk, "tasks/job", action, job.pk).content.decode()
+    page = act(desk, "tasks/job", "reverify", job.pk).content.decode()
+
+    assert "Nothing of it is accepted, unsettled and not in check." in page
+    assert StaffAction.objects.filter(staff=staff).count() == 12
+    for node in Node.objects.all():
+        assert (node.drained_at, node.quarantined_at) == (None, None)
+
+
+def test_the_desk_asks_the_referee(desk, client_user):
+    job = scenes.finished_job(client_user, factories.make_fleet(2), images=1)
+
+    act(desk, "tasks/job", "ask_referee", job.pk)
+
+    assert job.chunks.get().referee_asked_at is not None

@@ -33,6 +33,7 @@ CHECKS = [
     "strikes_are_enforced",
     "strikes_are_counted_once",
     "barred_nodes_were_struck",
+    "quarantined_are_doubted",
     "provisional_items_have_results",
     "final_items_have_results",
     "job_counters_match",

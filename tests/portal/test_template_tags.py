@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -86,3 +86,22 @@ def test_a_label_has_one_of_the_colours(label):
 
 def test_frequent_labels_differ():
     assert len({nodefolk.colour(label) for label in nodefolk.FREQUENT}) == nodefolk.COLOURS
+
+
+@pytest.mark.parametrize(
+    ("passed", "text"),
+    [
+        (timedelta(0), "0 s"),
+        (timedelta(seconds=-3), "0 s"),
+        (timedelta(seconds=7), "7 s"),
+        (timedelta(minutes=2, seconds=5), "2 min 5 s"),
+        (timedelta(hours=47), "47 h 0 min"),
+        (timedelta(days=3), "3 days"),
+    ],
+)
+def test_an_age_is_written_in_the_unit_that_people_read(now, passed, text):
+    assert nodefolk.age(now - passed, now) == text
+
+
+def test_what_never_was_has_no_age(now):
+    assert nodefolk.age(None, now) == "-"

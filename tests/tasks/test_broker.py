@@ -15,6 +15,7 @@ EMPTY = {
     "platform.acks": 0,
     "platform.heartbeats": 0,
     "platform.work": 0,
+    "platform.referee": 0,
     "platform.dead": 0,
 }
 
@@ -57,6 +58,7 @@ def test_the_topology_can_be_declared_again_and_again(folder: Path, settings: An
         ("platform.acks", "ingress", "ack.*"),
         ("platform.heartbeats", "ingress", "heartbeat.*"),
         ("platform.work", "internal", "work"),
+        ("platform.referee", "internal", "referee"),
         ("platform.dead", "dead", ""),
     }
     assert broker.queue_depths() == EMPTY
@@ -114,12 +116,12 @@ def test_depths_before_the_topology_exists_are_an_error(folder: Path) -> None:
         broker.queue_depths()
 
 
-def test_the_embedded_broker_is_reachable(folder: Path) -> None:
-    assert broker.is_reachable(1.0) is True
+def test_the_embedded_broker_has_no_trouble(folder: Path) -> None:
+    assert broker.trouble(1.0) == ""
 
 
-def test_a_broker_that_is_not_running_is_not_reachable(nobody: None) -> None:
-    assert broker.is_reachable(1.0) is False
+def test_a_broker_that_is_not_running_does_not_answer(nobody: None) -> None:
+    assert broker.trouble(1.0) == "It does not answer."
 
 
 def test_every_call_to_an_absent_broker_says_that_it_is_unavailable(nobody: None) -> None:

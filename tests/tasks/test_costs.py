@@ -72,6 +72,9 @@ def test_the_record_of_each_node_online_counts_and_who_is_barred_does_not(
     ):
         Credibility.objects.create(node=node, model=model, **fields)
     Credibility.objects.create(node=nodes[4], model=other, checks_tenths=KNOWN)
+    (kept_back,) = factories.make_fleet(1)
+    Credibility.objects.create(node=kept_back, model=model, checks_tenths=KNOWN, quarantined_at=NOW)
+    factories.make_fleet(1, drained_at=NOW)
 
     with django_assert_num_queries(2):
         found = costs.records(model_id=model.pk, now=NOW)

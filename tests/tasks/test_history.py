@@ -1,12 +1,13 @@
 """Random histories of one job: whatever happens in whatever order, it ends and is paid right.
 
 Messages come once, twice, late or never; nodes fail, vanish and lie; processes die between
-storing and deciding; the client pauses and cancels. After each step the invariants hold;
+storing and deciding; the client pauses and cancels, staff drain, doubt and verify. After each step the invariants hold;
 in the end nothing is stuck.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from datetime import timedelta
 
@@ -26,7 +27,8 @@ from hypothesis.stateful import (
 from payments import ledger
 from payments import queries as money
 from tasks import invariants, jobs, leases, nodes, reports, scheduling, sweeps
-from tasks.models import Chunk, Job, Node, Replica, Strike
+from tasks.models import Chunk, Credibility, Job, Node, Replica, Strike
+from tasks.operations import draining, quarantines, replays, reverification
 from tasks.verification import acceptance, faults, strikes
 from tests import factories
 from tests.tasks import work
@@ -50,6 +52,7 @@ class World:
     def __init__(self, *, nodes: int) -> None:
         self.owner = factories.make_user()
         factories.fund(self.owner)
+        self.staff = factories.make_user("staff")
         self.nodes = factories.make_fleet(nodes)
         self.dataset = factories.make_dataset(self.owner, images=2)
         self.model = factories.make_model()
@@ -180,6 +183,42 @@ class History(RuleBasedStateMachine):
             )
             strikes.enforce(now=self.now)
 
+    @rule(pick=st.integers(0, 99), for_all=st.booleans())
+    def quarantine_or_lift(self, pick, for_all):
+        node = Node.objects.get(pk=self.world.nodes[pick % len(self.world.nodes)].pk)
+        model_id = None if for_all else self.world.model.pk
+        named = {"node_id": node.pk, "model_id": model_id, "staff_id": self.world.staff.pk}
+        try:
+            quarantines.impose(**named, note="", now=self.now)
+        except quarantines.WrongState:
+            if node.state != Node.State.RETIRED:
+                quarantines.lift(**named, now=self.now)
+
+    @rule(pick=st.integers(0, 99))
+    def drain_or_undrain(self, pick):
+        node = Node.objects.get(pk=self.world.nodes[pick % len(self.world.nodes)].pk)
+        named = {"node_id": node.pk, "staff_id": self.world.staff.pk, "now": self.now}
+        if node.drained_at is not None:
+            draining.undrain(**named)
+        elif node.state == Node.State.ACTIVE:
+            draining.drain(**named, note="")
+
+    @rule(by=st.sampled_from(["owner", "referee"]))
+    def verify_again(self, by):
+        with contextlib.suppress(reverification.NothingToVerify):
+            reverification.reverify(
+                job_id=self.job.pk,
+                chunk_index=None,
+                by=by,
+                staff_id=self.world.staff.pk,
+                note="",
+                now=self.now,
+            )
+
+    @rule()
+    def send_everything_again(self):
+        replays.replay_job(job_id=self.job.pk, staff_id=self.world.staff.pk, now=self.now)
+
     @rule()
     def post(self):
         ledger.post_intents(limit=100, now=self.now)
@@ -228,6 +267,7 @@ class History(RuleBasedStateMachine):
 
     def come_to_an_end(self):
         """Let everything that may still happen happen: nodes answer, sweeps run."""
+        self.let_staff_go_home()
         if self.state() == Job.State.PAUSED:
             jobs.resume(job_id=self.job.pk, now=self.now)
         for _ in range(2 * acceptance.ATTEMPTS_MAX):
@@ -245,6 +285,15 @@ class History(RuleBasedStateMachine):
             assert Job.objects.get(pk=self.job.pk).reason in WAITING
             jobs.cancel(job_id=self.job.pk, now=self.now)
         assert self.state() in ENDED, "the job is stuck"
+
+    def let_staff_go_home(self):
+        """End what staff began: drains, and quarantines of nodes that are still there."""
+        Node.objects.update(drained_at=None)
+        staff = {"staff_id": self.world.staff.pk, "now": self.now}
+        for node in Node.objects.filter(quarantined_at__isnull=False):
+            quarantines.lift(node_id=node.pk, model_id=None, **staff)
+        for record in Credibility.objects.filter(quarantined_at__isnull=False):
+            quarantines.lift(node_id=record.node_id, model_id=record.model_id, **staff)
 
     def let_the_window_end(self):
         """Nobody is left to compute again what is in question: in the end the referee does."""

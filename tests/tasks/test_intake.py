@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tasks import intake
@@ -28,6 +28,18 @@ entries = st.fixed_dictionaries(
         "tenths": st.sampled_from([None, 0, 57]),
     }
 )
+
+REFUSED = {
+    "state": "leased",
+    "was_lost": False,
+    "chunk_state": "open",
+    "answer": None,
+    "gold_answer": None,
+    "compute_ms": 0,
+    "message": 0,
+    "tenths": None,
+}
+LATE = {**REFUSED, "state": "lost", "was_lost": True, "answer": [[]]}
 
 
 @pytest.fixture
@@ -85,6 +97,7 @@ def stored(write, replicas, drawn) -> tuple[list[int], dict]:
 
 
 @given(drawn=st.lists(entries, max_size=6))
+@example(drawn=[REFUSED, REFUSED, LATE, REFUSED])  # a slot is given back and taken in one batch
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -45,6 +45,7 @@ def test_every_finding_holds_after_real_work(job):
             "strikes_are_enforced",
             "strikes_are_counted_once",
             "barred_nodes_were_struck",
+            "quarantined_are_doubted",
             "provisional_items_have_results",
             "final_items_have_results",
             "job_counters_match",
@@ -169,3 +170,16 @@ def test_a_blob_without_its_file_is_found(job, settings, tmp_path):
         finding.detail for finding in invariants.audit(now=factories.NOW) if not finding.holds
     ]
     assert counts == ["3 blobs without a file"]
+
+
+@pytest.mark.parametrize("for_all", [True, False])
+def test_an_answer_believed_in_quarantine_is_found(job, for_all):
+    replica = job.replicas.filter(state="accepted").first()
+    if for_all:
+        Node.objects.filter(pk=replica.node_id).update(quarantined_at=factories.NOW)
+    else:
+        Credibility.objects.filter(node=replica.node_id, model=job.model_id).update(
+            quarantined_at=factories.NOW
+        )
+
+    assert broken() == ["quarantined_are_doubted"]

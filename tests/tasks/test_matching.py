@@ -45,6 +45,8 @@ def why(chunk, candidate, **fields):
         (ready(), node(owner=CLIENT), "own_node"),
         (ready(), node(jobs=frozenset()), "not_asked"),
         (ready(needs_ack=False), node(jobs=frozenset()), "not_asked"),
+        (ready(), node(client_categories=frozenset({"research"})), "client_category"),
+        (ready(client_category="personal"), node(client_categories=frozenset()), "client_category"),
         (ready(tried=frozenset({1})), node(), "owner_tried"),
         (ready(networks=frozenset({"192.0.2.0/24"})), node(network="192.0.2.0/24"), "same_network"),
         (ready(numeric_class="avx2"), node(numeric_class="avx512"), "numeric_class"),

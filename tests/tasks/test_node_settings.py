@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -160,8 +161,24 @@ class TestIdentity:
 
 def test_the_node_says_the_same_words_as_the_platform():
     platform = {choice.value: choice.label for choice in reasons.NodeReason}
-    staff_only = {"suspended", "retired", "flooding"}
 
-    assert {code: words for code, (words, _) in node_reasons.TEXTS.items()} == {
-        code: words for code, words in platform.items() if code not in staff_only
-    }
+    assert {code: words for code, (words, _) in node_reasons.TEXTS.items()} == platform
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_changes_of_different_limits_at_once_both_stay(side_by_side):
+    node = factories.make_node(factories.make_user("operator"))
+
+    answers = side_by_side(
+        *(
+            partial(nodes.change_wishes, node_id=node.pk, changes=changes)
+            for changes in ({"cores": 2}, {"celsius": 70}, {"battery": False})
+        )
+    )
+
+    assert not any(isinstance(answer, Exception) for answer in answers)
+    node.refresh_from_db()
+    assert (node.settings_revision, node.wishes) == (
+        3,
+        {"cores": 2, "celsius": 70, "battery": False},
+    )

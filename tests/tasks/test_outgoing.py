@@ -108,6 +108,16 @@ def test_an_announcement_reaches_a_node_signed_and_its_time_is_kept(job, inbox):
     assert before <= job.announced_at == job.announced_again_at == message.sent_at
 
 
+def test_an_announcement_says_what_the_client_is_and_not_who(job, client_user, inbox):
+    Job.objects.update(client_category="nonprofit")
+
+    outgoing.send_announcement(job_id=job.pk)
+
+    ((_, text),) = inbox()
+    assert messages.Announcement.model_validate_json(text).client_category == "nonprofit"
+    assert client_user.email not in text
+
+
 def test_announcing_again_keeps_the_first_time(job, inbox):
     first = job.announced_at
 
@@ -204,3 +214,17 @@ def test_a_withdrawal_names_the_nodes_own_assignments(job, replica, inbox):
     message = messages.Withdrawal.model_validate_json(text)
     assert (task, message.node) == (routes.TASK_WITHDRAW, replica.node_id)
     assert message.assignments == [str(replica.pk)]
+
+
+def test_a_job_can_be_announced_to_one_node_alone(client_user, job, replica, inbox, now):
+    other = factories.make_job(client_user)
+    before = list(Job.objects.order_by("pk").values())
+
+    outgoing.send_announcements_to(node_id=replica.node_id, job_ids=[job.pk, other.pk])
+
+    sent = [(task, messages.Announcement.model_validate_json(text)) for task, text in inbox()]
+    assert [(task, message.job) for task, message in sent] == [
+        (routes.TASK_ANNOUNCE, job.pk),
+        (routes.TASK_ANNOUNCE, other.pk),
+    ]
+    assert list(Job.objects.order_by("pk").values()) == before

@@ -12,8 +12,10 @@ from django.test.utils import CaptureQueriesContext
 from bench import history
 from payments import ledger
 from tasks import leases, scheduling, sweeps
-from tasks.models import Chunk, Replica
+from tasks.models import Chunk, Job, Node, Replica
+from tasks.operations import details, overview, replays
 from tasks.verification import finality
+from tests import factories
 from workers.protocol import messages
 
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
@@ -92,4 +94,22 @@ def test_no_hot_statement_scans_a_long_table(scene):
     watcher.run("schedule all", lambda: scheduling.assign_ready(now=now + timedelta(minutes=5)))
 
     assert len(made) == 200
+    assert watcher.scans == {}
+
+
+def test_no_look_of_staff_and_no_replay_scans_a_long_table(scene):
+    now = datetime.now(UTC)
+    staff = factories.make_user("staff")
+    job_id = history.submit(scene, now=now)
+    history.Node.objects.update(last_seen_at=now)
+    history.schedule(job_id, now=now)
+    job, node = Job.objects.get(pk=job_id), Node.objects.get(pk=scene.node_ids[0])
+    watcher = Watcher()
+
+    watcher.run("look", lambda: overview.take(now=now))
+    watcher.run("jobs", overview.waiting_jobs)
+    watcher.run("job", lambda: details.of_job(job))
+    watcher.run("node", lambda: details.of_node(node, now=now))
+    watcher.run("replay", lambda: replays.replay_job(job_id=job_id, staff_id=staff.pk, now=now))
+
     assert watcher.scans == {}

@@ -133,17 +133,48 @@ def test_an_operator_sees_their_own_nodes_newest_first(operator, stranger, now):
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_any_number_of_nodes_takes_four_queries(operator, now, count, django_assert_num_queries):
+def test_any_number_of_silent_nodes_takes_four_queries(
+    operator, now, count, django_assert_num_queries
+):
     for _ in range(count):
-        factories.make_node(operator)
+        factories.make_node(operator, last_seen_at=None)
 
     with django_assert_num_queries(4):
         queries.node_views(operator.pk, now=now)
 
 
-def test_one_node_takes_three_queries(job, operators, now, django_assert_num_queries):
+@pytest.mark.parametrize("count", [1, 5])
+def test_any_number_of_idle_nodes_takes_two_more_to_see_that_no_work_waits(
+    operator, now, count, django_assert_num_queries
+):
+    for _ in range(count):
+        factories.make_node(operator)
+
+    with django_assert_num_queries(6):
+        queries.node_views(operator.pk, now=now)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_any_number_of_idle_nodes_takes_eleven_to_say_why_others_get_the_work(
+    operator, client_user, now, count, django_assert_num_queries
+):
+    nodes = [factories.make_node(operator) for _ in range(count)]
+    for _ in range(count):
+        job = factories.make_job(client_user)
+        job.chunks.update(numeric_class="another")
+        factories.announce(job, nodes=nodes)
+
+    with django_assert_num_queries(15):
+        views = queries.node_views(operator.pk, now=now)
+
+    assert {view.reason for view in views} == {"no_work_for_class"}
+
+
+def test_one_silent_node_takes_three_queries(operator, now, django_assert_num_queries):
+    node = factories.make_node(operator, last_seen_at=None)
+
     with django_assert_num_queries(3):
-        queries.node_view(operators[0], now=now)
+        queries.node_view(node, now=now)
 
 
 def test_a_nodes_work_shows_what_it_answered_and_earned(job, operators, now):
@@ -168,7 +199,7 @@ def test_a_nodes_work_shows_what_it_answered_and_earned(job, operators, now):
         0,
         "",
     )
-    assert lost.reason_text == "The node was retired or suspended."
+    assert lost.reason_text == "The node was retired, suspended or quarantined."
     assert lost.images[0].detections == []
 
 

@@ -56,7 +56,21 @@ def test_every_platform_queue_is_a_quorum_queue_so_celery_sets_no_global_qos() -
         "platform.acks": "quorum",
         "platform.heartbeats": "quorum",
         "platform.work": "quorum",
+        "platform.referee": "quorum",
         "platform.dead": "quorum",
+    }
+
+
+def test_what_takes_the_referees_process_waits_apart_from_everything_else() -> None:
+    names = ("tasks.referee", "tasks.make_gold", "tasks.sweep", "tasks.schedule")
+
+    waiting = {name: queues.worker_queue(name).name for name in names}
+
+    assert waiting == {
+        "tasks.referee": "platform.referee",
+        "tasks.make_gold": "platform.referee",
+        "tasks.sweep": "platform.work",
+        "tasks.schedule": "platform.work",
     }
 
 

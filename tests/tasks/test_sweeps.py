@@ -40,13 +40,18 @@ def store(*sent, now):
         reports.accept(signed, now=now)
 
 
+def rows() -> dict:
+    """Return all rows but the one that says when the last sweep was."""
+    return {label: found for label, found in work.everything().items() if label != "tasks.Platform"}
+
+
 def test_with_nothing_lost_nothing_happens(client_user, now, sweep):
     work.start(client_user, factories.make_fleet(2))
-    before = work.everything()
+    before = rows()
 
     assert sweep(now) == (NOTHING, [])
 
-    assert work.everything() == before
+    assert rows() == before
 
 
 def test_a_job_whose_announcement_was_never_sent_is_announced(client_user, now, sweep):
@@ -94,13 +99,13 @@ def test_an_assignment_that_nobody_began_is_sent_again(client_user, now, sweep):
     job = work.start(client_user, factories.make_fleet(2))
     begun, lost = work.leased(job)
     Replica.objects.filter(pk=begun.pk).update(started_at=now)
-    before = work.everything()
+    before = rows()
 
     swept, sent = sweep(now + 9 * SECOND)
 
     assert swept.resent == 1
     assert sent == [("send_assignments", {"replica_ids": [lost.pk]})]
-    assert work.everything() == before
+    assert rows() == before
 
 
 def test_a_fresh_assignment_is_given_time(client_user, now, sweep):

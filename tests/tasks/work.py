@@ -21,6 +21,8 @@ NOW = factories.NOW
 #: A person; `ELSEWHERE` is one that does not agree with it.
 FOUND = (1, 0.9, 10.0, 10.0, 20.0, 20.0)
 ELSEWHERE = (1, 0.9, 30.0, 10.0, 20.0, 20.0)
+#: `FOUND` in other digits: it does not agree, but lies within the loose tolerances.
+NEARLY = (1, 0.88, 10.0, 10.0, 20.0, 20.0)
 
 
 def start(owner: User, nodes: Sequence[Node], **fields: Any) -> Job:

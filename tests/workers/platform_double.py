@@ -50,6 +50,8 @@ class FileServer:
         self.answers: dict[str, list[Served]] = {}
         self.requested: list[str] = []
         self.posted: list[dict[str, Any]] = []
+        #: How far this server's clock is ahead of ours, seconds.
+        self.ahead_seconds = 0.0
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -78,6 +80,10 @@ class FileServer:
                     self.close_connection = True
                 with suppress(ConnectionError):  # a client that has read enough
                     self.wfile.write(served.body[: served.cut_at])
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                now = time.time() if timestamp is None else timestamp
+                return super().date_time_string(now + server.ahead_seconds)
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -17,7 +17,7 @@ from tests.workers.platform_double import (
     make_reference,
 )
 from workers import agent as agents
-from workers import assignments, events
+from workers import assignments, events, taken
 from workers.agent import Agent
 from workers.protocol import limits, messages
 from workers.protocol.allowance import Allowance
@@ -343,6 +343,7 @@ histories = st.lists(
             st.tuples(st.just("pause"), st.booleans()),
             st.tuples(st.just("rest"), st.sampled_from(["", "user_active", "battery"])),
             st.tuples(st.just("allow"), st.integers(1, 3)),
+            st.tuples(st.just("serve"), st.sampled_from([None, frozenset({"research"})])),
             st.tuples(st.just("listen"), st.booleans()),
             st.tuples(st.just("announce")),
             st.tuples(st.just("tick")),
@@ -360,6 +361,8 @@ class Watcher:
         self.agent = make_agent(slots=slots)
         self.now = NOW
         self.is_paused = False
+        #: Categories of clients allowed; the work of these histories is for undeclared ones.
+        self.served: frozenset[str] | None = None
         self.running: list[messages.Assignment] = []
         self.started: Counter[tuple[str, str]] = Counter()
         self.reported: Counter[tuple[str, str]] = Counter()
@@ -378,6 +381,7 @@ class Watcher:
         match instruction:
             case events.Start():
                 assert not self.is_paused
+                assert self.served is None
                 assert instruction.assignment.node == NODE_ID
                 self.running.append(instruction.assignment)
                 key = (instruction.assignment.assignment, instruction.assignment.nonce)
@@ -400,11 +404,12 @@ class Watcher:
                 assert instruction.assignment in {each.assignment for each in self.running}
                 self.cancelled.add(instruction.assignment)
                 if not instruction.is_withdrawn:
-                    assert self.is_paused
+                    assert self.is_paused or self.served is not None
             case events.SendAck():
                 assert not self.is_paused
+                assert self.served is None
 
-    def do(self, action: tuple) -> None:
+    def do(self, action: tuple) -> None:  # noqa: C901 -- a line for each
         match action:
             case ("assign", name, number):
                 self.feed(EVENTS[name][number])
@@ -424,7 +429,11 @@ class Watcher:
                 self.is_paused = bool(reason)
                 self.feed(events.PermissionChanged(reason))
             case ("allow", slots):
-                self.feed(events.AllowanceChanged(min(slots, self.slots), None, 0, None))
+                self.feed(allow(slots=min(slots, self.slots), categories=self.served))
+            case ("serve", categories):
+                self.served = categories
+                self.feed(allow(slots=self.slots, categories=categories))
+                assert categories is None or self.agent.held == []
             case ("listen", is_listening):
                 self.feed(events.ListeningChanged(is_listening))
             case ("announce",):
@@ -466,23 +475,24 @@ def test_what_was_taken_is_forgotten_only_when_it_has_expired():
 
 
 def test_the_memory_of_what_was_taken_is_bounded(monkeypatch):
-    monkeypatch.setattr(agents, "SEEN_MAX", 3)
+    monkeypatch.setattr(taken, "TAKEN_MAX", 3)
     agent = make_agent()
-    for number in range(10):
-        event = assign(str(number))
+    sent = [assign(str(number)) for number in range(10)]
+    for event in sent:
         agent.step(event, now=NOW)
         agent.step(finish(event), now=NOW)
 
-    assert len(agent._seen) == 3
-    assert agent.step(event, now=NOW) == [events.Drop("assignment", "replayed")]
+    # The last three are known; of the earlier ones a copy would be computed once more.
+    assert [kinds(agent.step(event, now=NOW)) for event in sent[-3:]] == [["Drop"]] * 3
+    assert kinds(agent.step(sent[0], now=NOW)) == ["Start", "SendHeartbeat"]
 
 
 def rest(reason: str) -> events.PermissionChanged:
     return events.PermissionChanged(reason)
 
 
-def allow(*, slots: int = 1, kinds=None, revision: int = 0, profile=None):
-    return events.AllowanceChanged(slots, kinds, revision, profile)
+def allow(*, slots: int = 1, kinds=None, revision: int = 0, profile=None, categories=None):
+    return events.AllowanceChanged(slots, kinds, revision, profile, categories)
 
 
 def page(revision: int, *, node: str = NODE_ID, is_paused: bool = True) -> events.SettingsReceived:
@@ -587,6 +597,53 @@ class TestAllowance:
         (beat,) = agent.step(allow(kinds=frozenset()), now=NOW)
 
         assert beat.message.reason == "kinds_excluded"
+
+    def test_work_for_an_unwanted_client_is_neither_acknowledged_nor_computed(self):
+        agent = make_agent()
+        agent.step(allow(categories=frozenset({"research"})), now=NOW)
+
+        assert agent.step(announce(), now=NOW) == [
+            events.Drop("announcement", "category_not_allowed")
+        ]
+        (sent,) = agent.step(assign(client_category="commercial"), now=NOW)
+
+        assert (report(sent).status, report(sent).reason) == ("handed_back", "category_not_allowed")
+        assert agent.held == []
+
+    def test_work_for_a_wanted_client_is_acknowledged_and_computed(self):
+        agent = make_agent()
+        agent.step(allow(categories=frozenset({"research"})), now=NOW)
+        announced = make_announcement(MODEL.digest, sent_at=NOW, client_category="research")
+
+        assert kinds(agent.step(events.Announced(announced), now=NOW)) == ["SendAck", "Prepare"]
+        started = agent.step(assign(client_category="research"), now=NOW)
+        assert kinds(started) == ["Start", "SendHeartbeat"]
+
+    @pytest.mark.parametrize("is_resting", [False, True])
+    def test_new_limits_end_what_they_forbid_at_once(self, is_resting):
+        agent = make_agent()
+        agent.step(assign("1"), now=NOW)
+        agent.step(assign("2"), now=NOW)
+        if is_resting:
+            agent.step(rest("paused_locally"), now=NOW)
+
+        found = agent.step(allow(categories=frozenset({"research"})), now=NOW)
+
+        assert events.Cancel("1", is_withdrawn=False) in found
+        returned = [each.message for each in found if isinstance(each, events.SendReport)]
+        assert {(each.assignment, each.reason) for each in returned} == (
+            {("1", "category_not_allowed")}
+            if is_resting  # what waited went back when the rest began
+            else {("1", "category_not_allowed"), ("2", "category_not_allowed")}
+        )
+        assert agent.held == []
+
+    def test_no_client_at_all_is_a_reason(self):
+        agent = make_agent()
+
+        (beat,) = agent.step(allow(categories=frozenset()), now=NOW)
+
+        assert beat.message.reason == "categories_excluded"
 
     def test_the_profile_goes_with_the_first_heartbeat_and_then_seldom(self):
         agent = make_agent()

@@ -103,6 +103,48 @@ def test_the_table_shows_the_issue(enrolled, ask):
     assert "has not run yet" in out
 
 
+def test_status_is_told_by_the_portal_what_the_machine_cannot_know(enrolled, ask, server):
+    answer = b'{"state": "suspended", "reason": "flooding", "reason_text": "..."}'
+    server.serve(routes.standing_path(NODE_ID), Served(answer))
+
+    shown = json.loads(ask("status", "--json")[1])
+
+    assert shown["reason"] == "flooding"
+    assert server.posted[-1] == {
+        "v": 1,
+        "sent_at": server.posted[-1]["sent_at"],
+        "kind": "inquiry",
+        "node": NODE_ID,
+    }
+
+
+@pytest.mark.parametrize(
+    "served",
+    [
+        Served(b'{"state": "online", "reason": "no_match"}', 403),
+        Served(b'{"state": "online"}'),
+        Served(b'{"state": "online", "reason": "\\u001b[31mred"}'),
+        Served(b"[]"),
+        Served(b" " * 20_000),
+        Served(b"", 302, headers={"Location": "/elsewhere"}),
+    ],
+    ids=["refused", "no reason", "control characters", "no object", "too long", "led away"],
+)
+def test_what_is_no_answer_tells_nothing(enrolled, ask, server, served):
+    server.serve(routes.standing_path(NODE_ID), served)
+
+    assert json.loads(ask("status", "--json")[1])["reason"] == ""
+
+
+def test_status_works_without_a_key_that_can_be_read(enrolled, ask, server):
+    enrolled.key_file.chmod(0o644)
+
+    code, out, err = ask("status", "--json")
+
+    assert (code, json.loads(out)["reason"], err) == (1, "", "")
+    assert len(server.posted) == 1  # the enrolment
+
+
 def test_pausing_and_resuming_are_seen_by_the_next_run(enrolled, ask):
     assert ask("pause")[0] == 0
     assert config.is_paused(enrolled, now=NOW)

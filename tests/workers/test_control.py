@@ -15,6 +15,7 @@ FULL = Allowance(
     only_when_idle=True,
     schedule=["mon-fri 18:00-07:00", "sat-sun 00:00-24:00"],
     kinds=["detect"],
+    client_categories=["research", "education"],
     exclusive_programs=["steam", "blender"],
 )
 
@@ -61,6 +62,7 @@ def test_values_as_typed_in_a_shell_are_understood():
     changed = Allowance()
     for text in (
         "cores=2", "battery=false", "schedule=mon 08:00-09:00,sun 10:00-11:00", "kinds=detect",
+        "client_categories=research, education",
     ):  # fmt: skip
         changed = control.change(changed, text)
 
@@ -69,7 +71,9 @@ def test_values_as_typed_in_a_shell_are_understood():
         battery=False,
         schedule=["mon 08:00-09:00", "sun 10:00-11:00"],
         kinds=["detect"],
+        client_categories=["research", "education"],
     )
+    assert control.change(changed, "client_categories=none").client_categories == []
     assert control.change(changed, "cores=none").cores is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -232,6 +233,70 @@ def test_on_a_full_disk_a_report_is_published_all_the_same(
 
     assert platform.receive(lambda found: True).report == make_report()
     assert outbox.pending() == []
+
+
+def test_a_report_that_no_disk_takes_waits_in_memory_for_a_broker_that_is_away(
+    platform, make_link, outbox, monkeypatch
+):
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    refusals = iter(range(5))
+
+    def connect() -> Connection:
+        if next(refusals, None) is not None:
+            raise ConnectionRefusedError("away")
+        return links.connect(login(platform.broker_url))
+
+    link = make_link(connect)
+    monkeypatch.setattr("os.fsync", fail)
+
+    link.send_report(make_report())
+    link.start()
+
+    assert platform.receive(lambda found: True).report == make_report()
+    assert (next(refusals, None), outbox.pending()) == (None, [])
+
+
+def test_an_hour_without_broker_costs_nothing_but_the_hour(
+    platform, make_link, outbox, monkeypatch
+):
+    """A second of a node's hour lasts a millisecond: pauses and intervals are a thousandth."""
+    hour_seconds, reports = 3.6, 300
+    monkeypatch.setattr(links, "BACKOFF_SECONDS", (0.0002, 0.001, 0.003))
+    monkeypatch.setattr(links, "RESEND_SECONDS", 0.03)
+    monkeypatch.setattr(links, "BROKER_HEARTBEAT_SECONDS", 0.03)
+    back_at = time.monotonic() + hour_seconds
+    tried: list[float] = []
+    waiting: list[int] = []
+
+    def connect() -> Connection:
+        if time.monotonic() < back_at:
+            tried.append(time.monotonic())
+            waiting.append(len(link._letters))
+            raise ConnectionRefusedError("away")
+        return links.connect(login(platform.broker_url))
+
+    link = make_link(connect)
+    link.start()
+    for number in range(reports):  # a finished chunk every twelve seconds
+        link.send_report(make_report(str(number + 1)))
+        link.send_heartbeat(make_heartbeat(number % 60))
+        threading.Event().wait(hour_seconds / reports)
+
+    received = []
+    while len(received) < reports:
+        found = platform.receive(lambda found: True)
+        if found.kind == "report":
+            received.append(found.report.assignment)
+    assert sorted(received, key=int) == [str(number + 1) for number in range(reports)]
+    assert link.flush(10)
+    assert len(outbox.pending()) == reports
+    # Of the reports at most one copy each waits, of the heartbeats only the newest.
+    assert max(waiting) <= reports + 1
+    # Four attempts take 4.2 s of the node's time: fewer than one a second.
+    assert len(tried) <= 3600
+    assert (link.trouble, link.contact_at) == ("", NOW)
 
 
 def test_refusals_of_rabbitmq_must_reach_the_publisher():

@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
+from tests.workers.probes import NOON, FakeProbe
 from workers import config, control, events, steering
-from workers.permission import Readings
 from workers.protocol import messages
 from workers.protocol.allowance import Allowance
 from workers.steering import Steering
 
-NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
-
-
-class FakeProbe:
-    """A machine in the test's hands."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.found: dict[str, object] = {}
-
-    def read(self, *, skew_seconds: float | None, with_programs: bool) -> Readings:
-        return Readings(
-            **{
-                "seconds": self.seconds,
-                "local": NOW,
-                "skew_seconds": skew_seconds,
-                **self.found,
-            }
-        )
+NOW = NOON
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ A value of None, an empty list, or the permissive truth value limits nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, time
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -30,6 +30,14 @@ Program = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9._+:-]+$", max_length=PROGRAM_LENGTH_MAX)
 ]
 Kind = Literal["detect", "classify", "train"]
+#: What a client's account is for, in the client's own word, which staff may correct.
+ClientCategory = Literal[
+    "research", "education", "nonprofit", "government", "commercial", "personal"
+]
+#: The category of a client who has not said what the account is for.
+UNDECLARED: Literal["undeclared"] = "undeclared"
+Declared = ClientCategory | Literal["undeclared"]
+Word = TypeVar("Word", bound=str)
 Schedule = Annotated[list[Window], Field(max_length=WINDOWS_MAX)]
 
 
@@ -60,6 +68,8 @@ class Allowance(BaseModel):
     schedule: Schedule = []
     #: Kinds of work it takes. Empty: all.
     kinds: Annotated[list[Kind], Field(max_length=8)] = []
+    #: Categories of clients it works for. Empty: all, undeclared ones too.
+    client_categories: Annotated[list[ClientCategory], Field(max_length=8)] = []
     #: It rests while one of these programs runs.
     exclusive_programs: Annotated[list[Program], Field(max_length=PROGRAMS_MAX)] = []
 
@@ -82,11 +92,17 @@ class Effective(BaseModel):
     schedules: list[list[str]]
     #: None: all kinds. May be empty when the sources have no kind in common.
     kinds: list[Kind] | None
+    #: None: all clients. May be empty as well.
+    client_categories: list[ClientCategory] | None
     exclusive_programs: list[str]
 
     def takes(self, kind: str) -> bool:
         """Say whether work of this kind is wanted."""
         return self.kinds is None or kind in self.kinds
+
+    def serves(self, category: str) -> bool:
+        """Say whether work for clients of this category is wanted."""
+        return self.client_categories is None or category in self.client_categories
 
     def is_open(self, local: datetime) -> bool:
         """Say whether every schedule is open at this local time."""
@@ -97,11 +113,6 @@ class Effective(BaseModel):
 
 def combine(*sources: Allowance) -> Effective:
     """Return the stricter of all sources, value by value."""
-    kinds: list[Kind] | None = None
-    for source in sources:
-        if source.kinds:
-            wanted = source.kinds
-            kinds = sorted(set(wanted) if kinds is None else set(kinds) & set(wanted))
     return Effective(
         cores=_least(source.cores for source in sources),
         memory_mib=_least(source.memory_mib for source in sources),
@@ -116,9 +127,19 @@ def combine(*sources: Allowance) -> Effective:
         only_when_idle=any(source.only_when_idle for source in sources),
         celsius=_least(source.celsius for source in sources),
         schedules=[source.schedule for source in sources if source.schedule],
-        kinds=kinds,
+        kinds=common(source.kinds for source in sources),
+        client_categories=common(source.client_categories for source in sources),
         exclusive_programs=sorted({each for one in sources for each in one.exclusive_programs}),
     )
+
+
+def common(lists: Iterable[Sequence[Word]]) -> list[Word] | None:
+    """Return what all allow lists have in common, sorted; an empty list allows everything.
+
+    None when none of them limits anything.
+    """
+    limiting = [set(each) for each in lists if each]
+    return sorted(set.intersection(*limiting)) if limiting else None
 
 
 def describe(allowance: Allowance) -> list[tuple[str, str]]:

@@ -19,6 +19,8 @@ BATCH_MAX = 50
 RECEIPT_REPORTS_MAX = 200
 #: Slots a node may offer.
 SLOTS_MAX = 32
+#: Of these, assignments beyond what it computes at a time, so that none of its cores idles.
+SLOTS_AHEAD = 1
 #: Models a heartbeat may list as cached.
 CACHED_MODELS_MAX = 64
 

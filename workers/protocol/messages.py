@@ -3,8 +3,8 @@
 From the platform: `Announcement`, `Assignment` or several as `Assignments`, `Withdrawal`,
 `NodeSettings`, `Receipt` (Celery messages whose only arguments are the JSON text and its
 signature). From a node: `AckMessage`, `Report` or several as `Reports`, `Heartbeat` (plain
-JSON bodies, signature in a header). Over HTTP: `KeyRotation`, by which a node changes its
-key, and `KeySuccession`, by which the platform does. Unknown fields, numbers as text, NaN
+JSON bodies, signature in a header). Over HTTP: `Inquiry`, answered by
+`Standing`; `Leave`; `KeyRotation`, by which a node changes its key, and `KeySuccession`, by which the platform does. Unknown fields, numbers as text, NaN
 and infinities are refused.
 """
 
@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from workers.protocol import limits, manifest
-from workers.protocol.allowance import Allowance
+from workers.protocol.allowance import UNDECLARED, Allowance, Declared
 
 VERSION = 1
 
@@ -97,6 +97,8 @@ class Announcement(Message):
     task: Literal["detect", "classify"]
     model_digest: Digest
     items: Annotated[int, Field(gt=0)]
+    #: What the client's account is for; who it is, no node learns.
+    client_category: Declared = UNDECLARED
 
 
 class Assignment(Message):
@@ -111,6 +113,7 @@ class Assignment(Message):
     model: ModelReference
     #: Report every detection with at least this score (`detect`).
     score_floor: Score
+    client_category: Declared = UNDECLARED
     inputs: Annotated[list[Input], Field(min_length=1, max_length=limits.CHUNK_ITEMS_MAX)]
     expires_at: AwareDatetime
 
@@ -184,6 +187,23 @@ class Leave(Message):
 
     kind: Literal["leave"] = "leave"
     node: Identifier
+
+
+class Inquiry(Message):
+    """The node asks why it gets no work; posted to the portal, signed by its key."""
+
+    kind: Literal["inquiry"] = "inquiry"
+    node: Identifier
+
+
+class Standing(BaseModel):
+    """The portal's answer: what the node's page says of it."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    state: Code
+    #: Why it does not work (`tasks.reasons.NodeReason`), empty when it does.
+    reason: Code
 
 
 class AckMessage(Message):

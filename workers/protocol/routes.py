@@ -21,6 +21,11 @@ def leave_path(node_id: str) -> str:
     return f"/api/v1/nodes/{node_id}/leave/"
 
 
+def standing_path(node_id: str) -> str:
+    """Return where a node asks what its page says of it."""
+    return f"/api/v1/nodes/{node_id}/standing/"
+
+
 #: The platform's signed key changes, oldest first.
 PLATFORM_KEYS_PATH = "/api/v1/platform-keys/"
 

@@ -34,6 +34,11 @@ def post(client: Client, path: str, body: Any = None, **headers: str) -> Any:
     return client.post(BASE + path, text, content_type="application/json", headers=named)
 
 
+def patch(client: Client, path: str, body: Any) -> Any:
+    """PATCH JSON."""
+    return client.patch(BASE + path, json.dumps(body), content_type="application/json")
+
+
 def refused(
     response: Any, status: int, code: str, *, fields: list[tuple[str | None, str]] | None = None
 ) -> dict[str, Any]:

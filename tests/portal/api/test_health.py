@@ -27,14 +27,16 @@ def test_an_unreachable_broker_is_named(client, db, settings):
 
     problem = calls.refused(calls.get(client, "health/ready"), 503, "not_ready")
 
-    assert [error["field"] for error in problem["errors"]] == ["broker"]
+    assert problem["errors"] == [
+        {"field": "broker", "code": "unavailable", "detail": "It does not answer."}
+    ]
 
 
 def test_storage_that_fails_is_noticed(db, settings, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     settings.MEDIA_ROOT = tmp_path / "file" / "no_folder"
 
-    assert health.storage_works() is False
+    assert health.storage_trouble() == "It takes no files."
     settings.MEDIA_ROOT = tmp_path / "folder"
-    assert health.storage_works() is True
+    assert health.storage_trouble() == ""
     assert not any(path.is_file() for path in settings.MEDIA_ROOT.rglob("*"))

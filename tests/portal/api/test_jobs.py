@@ -31,6 +31,7 @@ def test_a_job_is_bought_and_shown_in_the_shape_of_the_contract(client_api, clie
         "target_error": "1e-2",
         "score_threshold": 0.4,
         "mode": "normal",
+        "client_category": "undeclared",
         "metadata": {"order": "7"},
         "progress": {"items": 2, "provisional": 0, "final": 0, "failed": 0},
         "acks": {"count": 0, "slowest_ms": None},
@@ -52,6 +53,17 @@ def test_a_job_is_bought_and_shown_in_the_shape_of_the_contract(client_api, clie
     assert calls.get(client_api, f"jobs/{job['id']}/").json() == job
     quote = calls.post(client_api, "quotes/", job_body).json()
     assert quote["price"] == price
+
+
+def test_a_job_carries_what_the_account_was_for_when_it_was_bought(
+    client_api, client_user, job_body
+):
+    factories.fund(client_user)
+    calls.patch(client_api, "me/", {"client_category": "nonprofit"})
+    job = calls.post(client_api, "jobs/", job_body).json()
+    calls.patch(client_api, "me/", {"client_category": "commercial"})
+
+    assert calls.get(client_api, f"jobs/{job['id']}/").json()["client_category"] == "nonprofit"
 
 
 def test_jobs_are_listed_newest_first(client_api, client_user):

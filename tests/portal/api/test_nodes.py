@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 from django.test import Client
@@ -157,11 +158,13 @@ def test_the_operator_sees_the_node_in_the_shape_of_the_contract(operator_api, o
         "state": "offline",
         "reason": "offline",
         "reason_text": "No sign of life.",
+        "staff_note": "",
         "last_seen_at": None,
         "enrolled_at": shown["enrolled_at"],
         "clock_skew_seconds": None,
         "credibility": [],
         "slots": 1,
+        "limits": shown["limits"],
         "hardware": {},
         "software_version": "",
         "numeric_class": "",
@@ -253,3 +256,41 @@ def test_another_key_makes_nobody_leave(machine, operator):
     calls.refused(calls.post(machine, f"nodes/{node.pk}/leave/", {}), 403, "bad_signature")
 
     assert Node.objects.get(pk=node.pk).state == "active"
+
+
+def inquire(machine, node, key, *, about=None, at=None):
+    sent_at = timezone.now() if at is None else at
+    body = messages.Inquiry(sent_at=sent_at, node=(about or node).pk).model_dump_json()
+    headers = {"X_Nodefolk_Signature": signatures.sign(body.encode(), key=key)}
+    return calls.post(machine, f"nodes/{node.pk}/standing/", body, **headers)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"), [("suspended", "flooding"), ("suspended", "suspended"), ("retired", "")]
+)
+def test_a_machine_hears_by_its_key_what_its_page_says(machine, operator, state, reason):
+    key = factories.make_key()
+    node = factories.make_node(operator, key=key, state=state, state_reason=reason)
+
+    answer = inquire(machine, node, key)
+
+    assert answer.status_code == 200
+    assert answer.json() == {"state": state, "reason": reason or state}
+
+
+def test_nobody_else_hears_it(machine, operator):
+    key = factories.make_key()
+    node, other = factories.make_node(operator, key=key), factories.make_node(operator)
+    old = timezone.now() - timedelta(seconds=601)
+
+    for answer in (
+        inquire(machine, node, factories.make_key()),
+        inquire(machine, other, key),
+        inquire(machine, node, key, about=other),
+        inquire(machine, node, key, at=old),
+        calls.post(machine, f"nodes/{node.pk}/standing/", {}),
+        calls.post(machine, "nodes/node_none/standing/", {}),
+        calls.post(machine, "nodes/%00/standing/", {}),
+        calls.post(machine, "nodes/%00/leave/", {}),
+    ):
+        calls.refused(answer, 403, "bad_signature")

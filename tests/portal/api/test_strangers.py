@@ -24,7 +24,8 @@ WITH_ID = [
     and PARAMETER.search(str(pattern.pattern))
     # A machine calls these, without a login: its key is asked (tests/hostile,
     # tests/tasks/test_node_settings).
-    and pattern.callback.cls not in {node_calls.NodeKeys, node_calls.LeaveNode}
+    and pattern.callback.cls
+    not in {node_calls.NodeKeys, node_calls.LeaveNode, node_calls.NodeStanding}
 ]
 
 

@@ -101,3 +101,32 @@ def test_a_forged_form_has_a_page(client_user):
     assert answer.status_code == 403
     assert b"did not accept the request" in answer.content
     assert client_user.datasets.count() == 0
+
+
+def test_a_client_says_what_the_account_is_for(as_client, client_user):
+    answer = as_client.post("/account/category/", {"client_category": "education"}, follow=True)
+
+    client_user.refresh_from_db()
+    assert client_user.client_category == "education"
+    assert b'<option value="education" selected>' in answer.content
+
+
+def test_a_word_that_is_none_comes_back_with_the_form(as_client, client_user):
+    answer = as_client.post("/account/category/", {"client_category": "mining"})
+
+    assert answer.status_code == 422
+    assert b"field-error" in answer.content
+    client_user.refresh_from_db()
+    assert client_user.client_category == "undeclared"
+
+
+def test_what_staff_have_settled_is_shown_and_stays(client):
+    user = factories.make_user("client", client_category="commercial", is_category_fixed=True)
+    client.force_login(user)
+
+    assert b"settled by staff" in client.get("/account/").content
+    answer = client.post("/account/category/", {"client_category": "nonprofit"}, follow=True)
+
+    assert b"write to them" in answer.content
+    user.refresh_from_db()
+    assert user.client_category == "commercial"

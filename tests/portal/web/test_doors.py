@@ -46,7 +46,7 @@ def test_no_page_at_all_is_open_to_the_unsigned(pattern):
     path = path.replace("<node_id>", "node_0").replace("<replica_id>", "1")
     path = path.replace("<image_id>", "img_0").replace("<key_id>", "key_0")
     path = path.replace("<model_id>", "mdl_0").replace("<appeal_id>", "1")
-    path = path.replace("<position>", "0")
+    path = path.replace("<position>", "0").replace("<verb>", "drain").replace("<message_id>", "1")
 
     answer = Client().get(path)
 

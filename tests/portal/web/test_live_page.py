@@ -39,6 +39,16 @@ def test_it_shows_acks_progress_boxes_and_money(as_client, job):
     assert "Finished; the rest of the money is back." in page
 
 
+def test_who_is_left_out_for_the_account_is_led_to_it(as_client, client_user):
+    job = factories.make_job(client_user)
+    Job.objects.filter(pk=job.pk).update(reason="category_excluded")
+
+    page = as_client.get(f"/jobs/{job.pk}/").content.decode()
+
+    assert "do not work for clients of your category." in page
+    assert '<a href="/account/">What your account is for</a>' in page
+
+
 def test_a_poll_with_the_newest_stamp_answers_204(as_client, job):
     stamp = as_client.get(f"/jobs/{job.pk}/").context["stamp"]
 

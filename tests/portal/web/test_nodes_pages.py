@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
 from django.test import Client
@@ -78,6 +79,38 @@ def test_waiting_for_nonsense_has_ended(as_operator):
         answer = as_operator.get("/nodes/waiting/", {"until": until})
         assert answer.status_code == 200
         assert b"The token has ended" in answer.content
+        assert b"hx-trigger" not in answer.content
+
+
+@pytest.mark.parametrize("is_awake", [False, True])
+def test_a_page_left_open_stops_asking_when_its_token_has_ended(as_operator, operator, is_awake):
+    issued = nodes.issue_token(owner_id=operator.pk, now=timezone.now() - nodes.TOKEN_LIFE)
+    key = signatures.public_text(factories.make_key())
+    enrolled_at = issued.expires_at - timedelta(minutes=1)
+    node = nodes.enroll(
+        token=issued.token, name="attic", public_key=key, hardware={}, now=enrolled_at
+    ).node
+    if is_awake:  # and was never measured
+        Node.objects.filter(pk=node.pk).update(last_seen_at=timezone.now())
+
+    answer = as_operator.get("/nodes/waiting/", {"until": issued.expires_at.isoformat()})
+
+    assert (b"attic is here" if is_awake else b"attic has joined") in answer.content
+    assert f'href="/nodes/{node.pk}/"'.encode() in answer.content
+    assert b"hx-trigger" not in answer.content
+
+
+def test_a_node_that_left_again_is_not_waited_for(as_operator, operator):
+    issued = nodes.issue_token(owner_id=operator.pk, now=timezone.now())
+    key = signatures.public_text(factories.make_key())
+    node = nodes.enroll(
+        token=issued.token, name="attic", public_key=key, hardware={}, now=timezone.now()
+    ).node
+    nodes.retire(node_id=node.pk, now=timezone.now())
+
+    answer = as_operator.get("/nodes/waiting/", {"until": issued.expires_at.isoformat()})
+
+    assert b"hx-trigger" not in answer.content
 
 
 def test_another_operators_node_is_not_waited_for(as_stranger, operator):
@@ -174,6 +207,7 @@ LIMITS = {
     "no_battery": "on",
     "schedule": "Mon-Fri 18:00-07:00\r\n\r\nsun 00:00-24:00",
     "kinds": ["detect"],
+    "client_categories": ["research", "education"],
     "exclusive_programs": "steam, blender",
 }
 
@@ -192,6 +226,7 @@ def test_limits_are_saved_counted_and_shown_again(as_operator, operator):
             "battery": False,
             "schedule": ["mon-fri 18:00-07:00", "sun 00:00-24:00"],
             "kinds": ["detect"],
+            "client_categories": ["research", "education"],
             "exclusive_programs": ["steam", "blender"],
         },
     )
@@ -213,7 +248,7 @@ def test_what_the_machines_file_allows_stands_above_the_form(as_operator, operat
     ("field", "value"),
     [
         ("cores", "0"), ("cores", "33"), ("celsius", "500"), ("schedule", "always"),
-        ("kinds", "mining"), ("exclusive_programs", "rm -rf"), ("schedule", "mon 08:00-09:00\n" * 29),
+        ("kinds", "mining"), ("client_categories", "undeclared"), ("exclusive_programs", "rm -rf"), ("schedule", "mon 08:00-09:00\n" * 29),
     ],
 )  # fmt: skip
 def test_impossible_limits_come_back_with_the_form(as_operator, operator, field, value):

@@ -64,6 +64,14 @@ def test_a_job_is_bought_and_shown(as_client, choices, client_user):
     assert queries.wallet(client_user.pk).held_minor == 660_000
 
 
+def test_the_job_carries_what_the_account_is_for(as_client, choices):
+    as_client.post("/account/category/", {"client_category": "education"})
+
+    as_client.post("/jobs/new/", choices)
+
+    assert Job.objects.get().client_category == "education"
+
+
 def test_more_than_was_shown_is_never_held(as_client, choices, client_user):
     answer = as_client.post("/jobs/new/", {**choices, "max_price": "659999"})
 

@@ -56,6 +56,8 @@ def any_facts(draw, modes=modes):
         referee=draw(st.none() | tokens),
         referee_error=draw(st.sampled_from(["", "memory"])),
         is_drawn=draw(st.booleans()),
+        owners_wanted=draw(st.integers(0, 3)),
+        is_overdue=draw(st.booleans()),
         attempts=len(answers) + len(running) + len(errors) + draw(st.integers(0, 4)),
     )
 
@@ -320,3 +322,23 @@ def test_boxes_are_compared_by_the_rule_of_their_kind():
 
     assert (decision.action, decision.group) == ("accept", [0, 1])
     assert decision.asks_referee
+
+
+def test_staff_want_another_owner_behind_what_is_accepted():
+    facts = make_facts([told(1, checks=50)], owners_wanted=2)
+
+    decision = acceptance.decide(facts)
+
+    assert (decision.action, decision.missing, decision.asks_referee) == ("accept", 1, False)
+    assert acceptance.decide(replace(facts, running=[0.0])).missing == 0
+    enough = make_facts([told(1, checks=50), told(1)], owners_wanted=2)
+    assert acceptance.decide(enough).missing == 0
+
+
+@pytest.mark.parametrize("late", [{"is_overdue": True}, {"attempts": acceptance.ATTEMPTS_MAX}])
+def test_where_no_owner_comes_the_referee_is_asked_for_staff(late):
+    facts = make_facts([told(1, checks=50)], **{"owners_wanted": 2, **late})
+
+    assert acceptance.decide(facts).asks_referee
+    assert not acceptance.decide(replace(facts, referee_error="model_died")).asks_referee
+    assert not acceptance.decide(replace(facts, owners_wanted=0)).asks_referee

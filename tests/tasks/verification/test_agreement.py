@@ -245,9 +245,51 @@ def test_groups_can_be_told_how_to_compare():
     assert found == [[2, 0, 1], [3]]
 
 
-@given(detections, detections)
-def test_the_cheap_look_never_rejects_what_is_the_same(first, second):
-    assert agreement._is_near(first, second) or not is_same(first, second)
+@pytest.mark.parametrize("tolerance", [agreement.STRICT, agreement.LOOSE])
+@given(first=detections, second=detections)
+def test_the_cheap_look_never_rejects_what_is_the_same(tolerance, first, second):
+    is_near = agreement._is_near(first, second, tolerance)
+
+    assert is_near or not agreement._is_same(first, second, tolerance)
+
+
+@given(answers, answers)
+def test_what_is_the_same_is_nearly_the_same_and_nearness_is_symmetric(first, second):
+    def near(one, other):
+        return agreement.agree(one, other, score_threshold=THRESHOLD, tolerance=agreement.LOOSE)
+
+    assert near(first, second) or not agree(first, second)
+    assert near(first, second) == near(second, first)
+
+
+@pytest.mark.parametrize(
+    ("other", "is_near"),
+    [
+        ((1, 0.9, 0.0, 0.0, 96.0, 80.0), True),  # a box 4 % narrower
+        ((1, 0.851, 0.0, 0.0, 100.0, 80.0), True),
+        ((1, 0.849, 0.0, 0.0, 100.0, 80.0), False),
+        ((1, 0.9, 0.0, 0.0, 89.0, 80.0), False),
+        ((2, 0.9, 0.0, 0.0, 100.0, 80.0), False),
+    ],
+)
+def test_near_is_another_processors_digits_and_never_another_object(other, is_near):
+    said = [[(1, 0.9, 0.0, 0.0, 100.0, 80.0)]]
+
+    assert not agree(said, [[other]])
+    assert (
+        agreement.agree(said, [[other]], score_threshold=THRESHOLD, tolerance=agreement.LOOSE)
+        is is_near
+    )
+
+
+@pytest.mark.parametrize(
+    ("other", "is_near"), [([(1, 0.7), (2, 0.2)], True), ([(1, 0.5), (2, 0.4)], False)]
+)
+def test_classes_are_near_within_a_tenth(other, is_near):
+    said = [[(1, 0.75), (2, 0.2)]]
+
+    assert not agreement.classes_agree(said, [other])
+    assert agreement.classes_agree(said, [other], tolerance=agreement.LOOSE) is is_near
 
 
 def test_more_boxes_upon_each_other_than_a_detector_leaves_agree_only_with_the_same():

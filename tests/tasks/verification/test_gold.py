@@ -9,7 +9,7 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from tasks import blobs, leases, outgoing, scheduling
-from tasks.models import Blob, Chunk, GoldItem, Item, Job, Replica, Strike
+from tasks.models import Blob, Chunk, Credibility, GoldItem, Item, Job, Replica, Strike
 from tasks.reasons import ReplicaReason
 from tasks.verification import gold
 from tests import factories
@@ -150,7 +150,7 @@ def test_an_owner_who_lost_the_chunk_is_sent_the_very_same_pictures_again(client
 
 def test_an_owner_answers_a_gold_picture_once(client_user, fleet):
     first = work.leased(start(client_user, fleet))[0]
-    (other,) = work.leased(start(factories.make_user(), fleet[:1], stocked=0))
+    (other,) = work.leased(start(factories.make_user(), factories.make_fleet(1), stocked=0))
 
     with pytest.raises(IntegrityError, match=r"UNIQUE|gold_once_per_owner"), transaction.atomic():
         Replica.objects.filter(pk=other.pk).update(
@@ -193,6 +193,21 @@ def test_failing_is_a_strike_and_the_answer_is_refused(client_user, fleet):
     assert (strike.replica, strike.cause) == (liar, "gold")
     assert strike.enforced_at == work.NOW
     assert job.chunks.get().state == Chunk.State.OPEN
+    assert work.unsound() == []
+
+
+def test_being_nearly_right_is_refused_but_a_warning_only(client_user, fleet):
+    job = start(client_user, fleet)
+    imprecise, honest = work.leased(job)
+
+    work.take(report_of(imprecise, work.NEARLY), report_of(honest))
+
+    imprecise.refresh_from_db()
+    assert (imprecise.state, imprecise.reason) == ("rejected", "gold_failed")
+    strike = Strike.objects.get()
+    assert (strike.replica, strike.cause, strike.is_counted) == (imprecise, "near", False)
+    known = Credibility.objects.get(node=imprecise.node, model=job.model)
+    assert (known.state, known.strikes) == ("probation", 0)
     assert work.unsound() == []
 
 

@@ -94,13 +94,47 @@ def test_a_clients_own_model_is_tried_until_it_is_known(client_user):
     assert not smoke.is_needed(model=model, chunks=1, mode="normal")
 
 
-def test_a_job_whose_nodes_fail_alike_is_paused(client_user, now):
-    job = work.start(client_user, factories.make_fleet(2, slots=32), images=12)
-    for replica in work.leased(job)[: smoke.DECISIONS_MIN]:
+@pytest.fixture
+def start_untried(client_user, settings):
+    """Return a function that starts a job of 24 chunks of one picture, all of it at once."""
+    settings.SMOKE_CHUNKS_MIN = 100
+    model = factories.make_model(image_ms=10_000)  # as slow as chunks of one picture want
+    return lambda nodes: work.start(client_user, nodes, model=model.pk, images=24)
+
+
+def fail(job, nodes, *, count: int) -> None:
+    """Let these nodes fail at `count` pieces of work in the same way."""
+    mine = {node.pk for node in nodes}
+    for replica in [row for row in work.leased(job) if row.node_id in mine][:count]:
         work.take(work.report_of(replica, status="failed", reason="model_died", answers=[]))
 
-    assert Replica.objects.filter(error_code="model_died").count() == smoke.DECISIONS_MIN
-    job.refresh_from_db()
-    assert (job.state, job.reason) == ("paused", "app_errors")
+
+def test_a_job_whose_nodes_fail_alike_is_paused_and_its_client_told_and_not_charged(
+    start_untried, now
+):
+    nodes = factories.make_fleet(3, slots=32)
+    job = start_untried(nodes)
+
+    for node in nodes:
+        fail(job, [node], count=8)
+
+    assert Replica.objects.filter(error_code="model_died").count() == 24
+    assert state_of(job) == ("paused", "none")
+    assert job.reason == "app_errors"
+    event = job.events.get(code="app_errors")
+    assert event.detail == {"reason": "app_errors", "error": "model_died", "count": 20}
+    assert money.escrow("job", job.pk).spent_minor == 0
     assert scheduling.assign_ready(now=now) == []
+    assert work.unsound() == []
+
+
+def test_one_owner_alone_pauses_nothing_however_often_its_node_fails(start_untried):
+    nodes = factories.make_fleet(2, slots=64)
+    job = start_untried(nodes)
+
+    fail(job, nodes[:1], count=24)
+
+    assert Replica.objects.filter(error_code="model_died").count() == 24
+    assert state_of(job)[0] == "running"
+    assert not job.events.filter(code="app_errors").exists()
     assert work.unsound() == []

@@ -146,6 +146,76 @@ def test_who_does_it_again_is_barred(client_user, nodes, now, days, state, barre
     assert known.barred_until == (now + barred_days * DAY if barred_days else None)
 
 
+def miss_narrowly(replica: Replica, *, now) -> Strike:
+    """Let the node have been nearly right, and everything follow from it."""
+    faults.record(
+        replicas=[replica], model_id=replica.job.model_id, cause=Strike.Cause.NEAR, now=now
+    )
+    strikes.enforce(now=now)
+    return Strike.objects.get(replica=replica)
+
+
+def test_a_near_miss_takes_half_of_the_checks_and_doubts_nothing(job, nodes, now):
+    first = job.replicas.order_by("pk")[0]
+    before = set(Replica.objects.values_list("pk", "state", "doubted_at"))
+    chunks = set(Chunk.objects.values_list("pk", "state", "reason", "wanted"))
+
+    warning = miss_narrowly(first, now=now)
+
+    known = trust.record(nodes[0], job)
+    assert (known.checks_tenths, known.strikes, known.struck_at) == (250, 0, None)
+    assert (warning.lost_tenths, warning.answers, warning.is_counted) == (250, 2, False)
+    assert warning.enforced_at == now
+    assert set(Replica.objects.values_list("pk", "state", "doubted_at")) == before
+    assert set(Chunk.objects.values_list("pk", "state", "reason", "wanted")) == chunks
+    assert {trust.reward(row) for row in job.replicas.all()} == {"pending"}
+    assert work.unsound() == []
+
+
+@pytest.mark.parametrize(("answers", "strikes_counted", "doubted"), [(499, 1, 1), (500, 0, 0)])
+def test_a_near_miss_soon_after_another_is_a_strike(
+    job, nodes, now, answers, strikes_counted, doubted
+):
+    first, second = job.replicas.order_by("pk")
+    miss_narrowly(first, now=now)
+    record = Credibility.objects.filter(node=nodes[0], model=job.model_id)
+    record.update(answers=2 + answers)
+    Replica.objects.filter(pk=first.pk).update(state="rejected", reason="gold_failed")
+
+    again = miss_narrowly(second, now=now + DAY)
+
+    assert (again.is_counted, again.answers) == (strikes_counted == 1, 2 + answers)
+    assert record.get().strikes == strikes_counted
+    assert Replica.objects.exclude(doubted_at=None).count() == doubted
+
+
+def test_a_warning_taken_back_gives_back_its_checks_and_is_not_remembered(job, nodes, now):
+    first, second = job.replicas.order_by("pk")
+    miss_narrowly(first, now=now)
+    Replica.objects.filter(pk=first.pk).update(state="rejected", reason="gold_failed")
+
+    with transaction.atomic():
+        assert strikes.overturn(replica_id=first.pk, now=now)
+
+    assert trust.record(nodes[0], job).checks_tenths == 500
+    assert not miss_narrowly(second, now=now + DAY).is_counted
+
+
+def test_a_warning_taken_back_leaves_what_a_strike_of_that_moment_doubts(job, nodes, now):
+    first, second = job.replicas.order_by("pk")
+    faults.record(replicas=[first], model_id=job.model_id, cause=Strike.Cause.NEAR, now=now)
+    faults.record(replicas=[second], model_id=job.model_id, cause=Strike.Cause.GOLD, now=now)
+    assert strikes.enforce(now=now) == 2
+    Replica.objects.filter(pk=first.pk).update(state="rejected", reason="gold_failed")
+
+    with transaction.atomic():
+        assert strikes.overturn(replica_id=first.pk, now=now)
+
+    assert Replica.objects.get(pk=second.pk).doubted_at == now
+    known = trust.record(nodes[0], job)
+    assert (known.checks_tenths, known.strikes) == (250, 1)
+
+
 def test_lies_of_one_window_found_one_by_one_are_one_fault(job, nodes, now):
     first, second = job.replicas.order_by("pk")
     trust.catch(first, now=now + DAY)

@@ -10,7 +10,7 @@ from payments import ledger
 from payments import queries as money
 from payments.models import Transfer
 from tasks import leases, scheduling
-from tasks.models import Apart, Chunk, Job, Replica, Strike
+from tasks.models import Apart, Chunk, Credibility, Job, Replica, Strike
 from tasks.reasons import ReplicaReason
 from tasks.verification import acceptance, verdicts
 from tests import factories
@@ -116,6 +116,28 @@ def test_whoever_differs_is_refused_only_after_the_referee_has_spoken(client_use
     strike = Strike.objects.get()
     assert (strike.replica_id, strike.cause, strike.enforced_at) == (liar.pk, "referee", now)
     assert (pending_minor(first), pending_minor(liar)) == (REWARD_MINOR, 0)
+    assert work.unsound() == []
+
+
+def test_whom_the_referee_finds_nearly_right_is_refused_and_not_struck(client_user, now):
+    """Two in other digits: not paid, but no strike, nobody kept apart, nothing doubted."""
+    job = work.start(client_user, factories.make_fleet(5))
+    imprecise = work.leased(job)
+    work.take(*[work.report_of(each, work.NEARLY) for each in imprecise])
+    chunk = job.chunks.get()
+    Chunk.objects.filter(pk=chunk.pk).update(referee_asked_at=now)
+
+    work.referee_says(chunk, work.FOUND)
+
+    assert list(job.replicas.values_list("state", "reason")) == [("rejected", "overturned")] * 2
+    assert sorted(Strike.objects.values_list("cause", "is_counted")) == [("near", False)] * 2
+    records = Credibility.objects.filter(model=job.model)
+    # One check each, from agreeing with each other; half of it is gone.
+    assert list(records.values_list("checks_tenths", "strikes")) == [(5, 0)] * 2
+    assert not Replica.objects.exclude(doubted_at=None).exists()
+    assert not Apart.objects.exists()
+    ledger.post_intents(limit=100, now=now)
+    assert [pending_minor(each) for each in imprecise] == [0, 0]
     assert work.unsound() == []
 
 

@@ -27,6 +27,9 @@ allowances = st.builds(
     celsius=st.none() | st.integers(30, 110),
     schedule=st.lists(st.sampled_from(["mon-fri 18:00-07:00", "sat 00:00-24:00"]), max_size=2),
     kinds=st.lists(st.sampled_from(["detect", "classify", "train"]), unique=True, max_size=3),
+    client_categories=st.lists(
+        st.sampled_from(["research", "education", "commercial"]), unique=True, max_size=3
+    ),
     exclusive_programs=st.lists(st.sampled_from(["steam", "blender"]), unique=True, max_size=2),
 )
 moments = st.integers(0, 365 * 24 * 60).map(lambda minutes: MONDAY + timedelta(minutes=minutes))
@@ -45,6 +48,10 @@ def test_the_page_never_loosens_what_the_file_allows(file, page, moment):
     assert both.only_when_idle or not alone.only_when_idle
     assert not both.is_open(moment) or alone.is_open(moment)
     assert all(alone.takes(kind) or not both.takes(kind) for kind in ("detect", "classify"))
+    assert all(
+        alone.serves(each) or not both.serves(each)
+        for each in ("research", "commercial", "undeclared")
+    )
     assert set(both.exclusive_programs) >= set(alone.exclusive_programs)
 
 
@@ -58,6 +65,20 @@ def test_kinds_without_a_common_one_leave_none():
 
     assert both.kinds == []
     assert not both.takes("detect")
+
+
+def test_clients_without_a_common_category_leave_none():
+    both = combine(
+        Allowance(client_categories=["research"]), Allowance(client_categories=["commercial"])
+    )
+
+    assert both.client_categories == []
+    assert not both.serves("research")
+
+
+def test_undeclared_clients_are_served_only_where_no_category_is_named():
+    assert combine(Allowance()).serves("undeclared")
+    assert not combine(Allowance(client_categories=["research"])).serves("undeclared")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +113,7 @@ def test_what_is_no_window_is_refused(text):
     "change",
     [
         {"cores": 0}, {"cores": True}, {"cores": "2"}, {"bandwidth_kib": 1}, {"celsius": 5},
-        {"kinds": ["mine"]}, {"exclusive_programs": ["a b"]}, {"gpu": True},
+        {"kinds": ["mine"]}, {"client_categories": ["undeclared"]}, {"exclusive_programs": ["a b"]}, {"gpu": True},
     ],
 )  # fmt: skip
 def test_impossible_limits_are_refused(change):

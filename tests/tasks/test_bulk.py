@@ -1,13 +1,14 @@
-"""Replicas inserted over arrays are those that the plain way inserts."""
+"""Rows inserted over arrays are those that the plain way inserts."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.db import IntegrityError, transaction
 
-from tasks import new_replicas
+from tasks import bulk
 from tasks.models import GoldItem, Replica
 from tests import factories
 from tests.tasks import work
@@ -58,7 +59,7 @@ def test_every_column_is_as_the_plain_way_writes_it(client_user, count, changes)
     nodes = factories.make_fleet(count)
     job = factories.make_job(client_user)
 
-    assert rows(new_replicas.insert, replicas(job, nodes, **changes)) == rows(
+    assert rows(partial(bulk.insert, key="nonce"), replicas(job, nodes, **changes)) == rows(
         Replica.objects.bulk_create, replicas(job, nodes, **changes)
     )
 
@@ -70,7 +71,7 @@ def test_gold_is_written_too(client_user):
         model=job.model, blob=job.model.blob, width=1, height=1, expected=[]
     )
 
-    (one,) = new_replicas.insert(replicas(job, [node], gold=gold, gold_position=1))
+    (one,) = bulk.insert(replicas(job, [node], gold=gold, gold_position=1), key="nonce")
 
     one.refresh_from_db()
     assert (one.gold, one.gold_position) == (gold, 1)
@@ -81,6 +82,19 @@ def test_an_owner_twice_inserts_nothing(client_user):
     job = factories.make_job(client_user)
 
     with pytest.raises(IntegrityError), transaction.atomic():
-        new_replicas.insert(replicas(job, [node, node]))
+        bulk.insert(replicas(job, [node, node]), key="nonce")
 
     assert not Replica.objects.exists()
+
+
+def test_more_rows_than_one_statement_holds_all_get_their_ids(client_user, monkeypatch):
+    monkeypatch.setattr(bulk, "ROWS_MAX", 2)
+    nodes = factories.make_fleet(5)
+    job = factories.make_job(client_user)
+
+    made = bulk.insert(replicas(job, nodes), key="nonce")
+
+    assert [row.pk for row in made] == list(
+        Replica.objects.order_by("nonce").values_list("pk", flat=True)
+    )
+    assert bulk.insert([], key="nonce") == []

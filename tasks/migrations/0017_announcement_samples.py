@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tasks', '0013_gold'),
+        ('tasks', '0016_near_misses'),
     ]
 
     operations = [

@@ -1,0 +1,20 @@
+"""What a node's page says of it, told to the node itself: its key is its login."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tasks import nodes, queries
+from workers.protocol import messages
+
+
+def of_node(*, node_id: str, body: bytes, signature: object, now: datetime) -> queries.NodeView:
+    """Return the node as its operator sees it, for a `messages.Inquiry` that it signed.
+
+    In whatever state it is: one that was retired or suspended learns it this way alone.
+
+    Raises:
+        tasks.nodes.NotTheNode: the request is not this node's, or not of these minutes.
+    """
+    node = nodes.prove(messages.Inquiry, node_id=node_id, body=body, signature=signature, now=now)
+    return queries.node_view(node, now=now)
