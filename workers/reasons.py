@@ -39,7 +39,7 @@ CATEGORIES_EXCLUDED = "categories_excluded"
 BAD_LIMITS = "bad_limits"
 
 #: Words that stand whatever the machine says of itself.
-PAGES_OWN = frozenset({PAUSED_ON_PAGE, SUSPENDED, FLOODING, RETIRED})
+PAGES_OWN = frozenset({PAUSED_ON_PAGE, SUSPENDED, FLOODING, RETIRED, DRAINED, QUARANTINED})
 
 #: Code -> (what it means, what the operator can change).
 TEXTS = MappingProxyType[str, tuple[str, str]](

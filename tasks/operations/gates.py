@@ -19,6 +19,7 @@ WORDS: Final[Mapping[str, str]] = {
     "no_node": "No node with a free slot acknowledged the job.",
     "own_node": "The node is the client's own.",
     "not_asked": "The node did not acknowledge the job.",
+    "client_category": "The node's owner does not work for such clients.",
     "owner_tried": "The node's owner has had the chunk.",
     "kept_apart": "The owner agreed on something wrong with one who has it.",
     "same_network": "A node of the same network has it.",
@@ -26,6 +27,7 @@ WORDS: Final[Mapping[str, str]] = {
     "barred": "Strikes, or staff, keep the node from the model.",
     "quota": "The node holds as much of the model as it may.",
     "no_slot": "No slot is free.",
+    "slow": "The chunk would wait too long behind what the node is at.",
     "share": "The job has its share of the pool.",
 }
 
