@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from tasks import candidates, matching
+from tasks import candidates, matching, scheduling
 from tasks.operations import platform
 
 #: Grants looked for; as many as the scheduler makes in one pass.
@@ -19,15 +19,15 @@ WORDS: Final[Mapping[str, str]] = {
     "no_node": "No node with a free slot acknowledged the job.",
     "own_node": "The node is the client's own.",
     "not_asked": "The node did not acknowledge the job.",
-    "client_category": "The node's owner does not work for such clients.",
+    "client_category": "The node does not work for such clients.",
     "owner_tried": "The node's owner has had the chunk.",
     "kept_apart": "The owner agreed on something wrong with one who has it.",
     "same_network": "A node of the same network has it.",
     "numeric_class": "Answers are compared only within another class of processor.",
     "barred": "Strikes, or staff, keep the node from the model.",
     "quota": "The node holds as much of the model as it may.",
+    "slow": "It would wait too long behind the node's other work.",
     "no_slot": "No slot is free.",
-    "slow": "The chunk would wait too long behind what the node is at.",
     "share": "The job has its share of the pool.",
 }
 
@@ -63,6 +63,7 @@ def refusals(*, now: datetime) -> Refusals:
         limit=GRANTS_MAX,
         held=candidates.held(jobs),
         apart=candidates.apart(nodes),
+        wait_ms_max=scheduling.WAIT_MS_MAX,
     )
     counted: Counter[str] = Counter()
     for refused in matched.refusals.values():

@@ -189,6 +189,17 @@ def test_jobs_that_nobody_acknowledged_are_told_apart(client_user, now):
     assert dict(overview.take(now=now).gates.by_gate) == {"no_node": 3}
 
 
+def test_a_slow_node_that_is_at_work_is_told_as_the_gate_it_is(client_user, now):
+    (node,) = factories.make_fleet(1, slots=2)
+    model = factories.make_model()
+    Credibility.objects.create(node=node, model=model, checks_tenths=5000, image_ms=20_000.0)
+    job = factories.make_job(client_user, images=2, model=model.pk)
+    factories.announce(job, nodes=[node])
+    assert len(scheduling.assign_ready(now=now)) == 1
+
+    assert dict(overview.take(now=now).gates.by_gate) == {"slow": 1}
+
+
 def test_every_gate_of_the_matching_has_its_words():
     assert set(gates.matching.Refusal.__args__) <= set(gates.WORDS)
 
