@@ -17,7 +17,7 @@ from django.db import connection, models, transaction
 from payments import ledger
 from payments.models import Transfer, TransferIntent
 from portal.models import User
-from tasks import blobs, jobs, reports, scheduling
+from tasks import blobs, jobs, reports, requests, scheduling
 from tasks.models import (
     Ack,
     Blob,
@@ -109,7 +109,7 @@ def _node(number: int, model: CatalogModel, *, now: datetime) -> str:
 
 def submit(scene: Scene, *, now: datetime) -> str:
     """Buy a job of CHUNKS_OF_JOB chunks, which all nodes have acknowledged; return its id."""
-    request = jobs.JobRequest(
+    request = requests.JobRequest(
         kind="detect",
         dataset_id=scene.dataset_id,
         model_id=scene.model_id,

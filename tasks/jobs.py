@@ -5,103 +5,34 @@ from __future__ import annotations
 import logging
 import math
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
 from payments import pricing
-from tasks import bulk, catalog, chunking, costs, dispatch, events, fleet, settlement
+from tasks import bulk, chunking, costs, dispatch, events, fleet, requests, settlement
 from tasks.errors import Refused
-from tasks.models import CatalogModel, Chunk, Dataset, Image, Item, Job, Replica
+from tasks.models import Chunk, Item, Job, Replica
 from tasks.reasons import EventCode, JobReason, ReplicaReason
-from tasks.verification import acceptance, smoke
+from tasks.verification import smoke
 
 logger = logging.getLogger(__name__)
 
-#: Images in one job.
-IMAGES_MAX = 100_000
-#: Scores below this are noise for every detector we know.
-SCORE_THRESHOLD_MIN = 0.05
 #: Seconds that fetching, messages and checks add to the computing of a chunk.
 OVERHEAD_SECONDS = 0.5
-#: A chunk is as large as this share of the nodes computes in good time.
-CHUNK_FOR_SHARE = 0.75
 #: p90 of the time a job takes over its median, from the tail of the straggler simulation.
 P90_OVER_P50 = 1.6
 
-TARGET_ERRORS = tuple(acceptance.TIERS)
 _OPEN = (Job.State.QUEUED, Job.State.RUNNING, Job.State.PAUSED)
-
-
-class UnknownDataset(Refused):
-    """The data set does not exist or is not the client's."""
-
-    code, status, field = "unknown_dataset", 422, "dataset"
-
-
-class EmptyDataset(Refused):
-    """The data set holds no images."""
-
-    code, status, field = "empty_dataset", 422, "dataset"
-
-
-class TooManyImages(Refused):
-    """The data set holds more images than one job takes."""
-
-    code, status, field = "too_many_images", 422, "dataset"
-
-
-class UnknownModel(Refused):
-    """The model does not exist or is not offered for this kind."""
-
-    code, status, field = "unknown_model", 422, "model"
-
-
-class KindNotOffered(Refused):
-    """Jobs of this kind cannot be bought yet."""
-
-    code, status, field = "kind_not_offered", 422, "kind"
-
-
-class BadChoice(Refused):
-    """A value is outside what is offered."""
-
-    code, status = "invalid_choice", 422
-
-    def __init__(self, detail: str, *, field: str) -> None:
-        super().__init__(detail)
-        self.field = field  # type: ignore[misc]  # narrower than the class's default
-
-
-class MaxPriceTooSmall(Refused):
-    """The job costs more than the client allows."""
-
-    code, status, field = "max_price_too_small", 422, "max_price"
 
 
 class WrongState(Refused):
     """The job's state does not allow it."""
 
     code, status = "wrong_state", 409
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobRequest:
-    """What a client asks for; checked by `quote` and `submit`."""
-
-    kind: str
-    dataset_id: str
-    model_id: str
-    target_error: str
-    score_threshold: float = 0.3
-    mode: str = "normal"
-    max_price_minor: int | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,26 +54,13 @@ class Quote:
     lines: Sequence[pricing.PriceLine]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Plan:
-    dataset: Dataset
-    model: CatalogModel
-    image_ids: list[str]
-    #: Nodes online.
-    nodes: int
-    chunk_size: int
-    replicas: int
-    price: pricing.Price
-    is_tried_first: bool
-
-
-def quote(*, owner_id: int, request: JobRequest, now: datetime) -> Quote:
+def quote(*, owner_id: int, request: requests.JobRequest, now: datetime) -> Quote:
     """Price a job without buying it.
 
     Raises:
         Refused: with the field and code of what cannot be bought.
     """
-    plan = _plan(owner_id=owner_id, request=request, now=now)
+    plan = requests.plan(owner_id=owner_id, request=request, now=now)
     chunks = chunking.expected_count(
         images=len(plan.image_ids), size=plan.chunk_size, nodes=plan.nodes
     )
@@ -173,7 +91,7 @@ def quote(*, owner_id: int, request: JobRequest, now: datetime) -> Quote:
 def submit(
     *,
     owner_id: int,
-    request: JobRequest,
+    request: requests.JobRequest,
     now: datetime,
     client_category: str = Job.ClientCategory.UNDECLARED,
 ) -> Job:
@@ -187,8 +105,8 @@ def submit(
         payments.ledger.InsufficientFunds: the balance is smaller than the price.
     """
     with transaction.atomic(durable=True):
-        plan = _plan(owner_id=owner_id, request=request, now=now)
-        _check_max_price(request, plan.price.price_minor)
+        plan = requests.plan(owner_id=owner_id, request=request, now=now)
+        requests.check_max_price(request, price_minor=plan.price.price_minor)
         job = Job.objects.create(
             owner_id=owner_id,
             kind=request.kind,
@@ -201,8 +119,8 @@ def submit(
             client_category=Job.ClientCategory(client_category),
             metadata=dict(request.metadata),
             price_minor=plan.price.price_minor,
-            reward_image_minor=pricing.reward_minor(kind=_kind(request), images=1),
-            fee_image_minor=pricing.fee_minor(kind=_kind(request), images=1),
+            reward_image_minor=pricing.reward_minor(kind=plan.kind, images=1),
+            fee_image_minor=pricing.fee_minor(kind=plan.kind, images=1),
             items_total=len(plan.image_ids),
             smoke=Job.Smoke.RUNNING if plan.is_tried_first else Job.Smoke.NONE,
             submitted_at=now,
@@ -344,72 +262,7 @@ def _move(
     return job
 
 
-def _plan(*, owner_id: int, request: JobRequest, now: datetime) -> _Plan:
-    _check_choices(request)
-    dataset = Dataset.objects.filter(pk=request.dataset_id, owner_id=owner_id).first()
-    if dataset is None:
-        raise UnknownDataset("There is no such data set.")
-    kind = _kind(request)
-    model = catalog.usable_by(owner_id).filter(pk=request.model_id, kind=kind).first()
-    if model is None:
-        raise UnknownModel("There is no such model for this kind of job.")
-    image_ids = list(
-        Image.objects.filter(dataset=dataset)
-        .order_by("created_at", "pk")
-        .values_list("pk", flat=True)[: IMAGES_MAX + 1]
-    )
-    if not image_ids:
-        raise EmptyDataset("The data set holds no images.")
-    if len(image_ids) > IMAGES_MAX:
-        raise TooManyImages(f"One job takes at most {IMAGES_MAX} images.")
-    replicas = acceptance.planned_replicas(target_error=request.target_error, mode=request.mode)
-    nodes = fleet.online_count(now=now)
-    size = chunking.chunk_size(
-        images=len(image_ids),
-        nodes=nodes,
-        image_ms=fleet.image_ms(model, share=CHUNK_FOR_SHARE, now=now),
-        images_max=settings.CHUNK_IMAGES_MAX,
-    )
-    return _Plan(
-        dataset=dataset,
-        model=model,
-        image_ids=image_ids,
-        nodes=nodes,
-        chunk_size=size,
-        replicas=replicas,
-        price=pricing.price_images(kind=kind, images=len(image_ids), quorum=replicas),
-        is_tried_first=smoke.is_needed(
-            model=model,
-            chunks=chunking.expected_count(images=len(image_ids), size=size, nodes=nodes),
-            mode=request.mode,
-        ),
-    )
-
-
-def _kind(request: JobRequest) -> pricing.Kind:
-    match request.kind:
-        case "detect" | "classify":
-            return request.kind
-        case _:
-            raise KindNotOffered(f"Jobs of kind {request.kind!r} are not offered yet.")
-
-
-def _check_choices(request: JobRequest) -> None:
-    _kind(request)
-    if request.target_error not in TARGET_ERRORS:
-        raise BadChoice(f"One of {', '.join(TARGET_ERRORS)}.", field="target_error")
-    if request.mode not in Job.Mode.values:
-        raise BadChoice(f"One of {', '.join(Job.Mode.values)}.", field="mode")
-    if not SCORE_THRESHOLD_MIN <= request.score_threshold <= 1:
-        raise BadChoice(f"Between {SCORE_THRESHOLD_MIN} and 1.", field="score_threshold")
-
-
-def _check_max_price(request: JobRequest, price_minor: int) -> None:
-    if request.max_price_minor is not None and request.max_price_minor < price_minor:
-        raise MaxPriceTooSmall("The job costs more than max_price; ask for a quote.")
-
-
-def _cut(job: Job, plan: _Plan) -> None:
+def _cut(job: Job, plan: requests.Plan) -> None:
     runs = chunking.cut(
         plan.image_ids,
         size=plan.chunk_size,

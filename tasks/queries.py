@@ -10,11 +10,8 @@ from typing import Any
 from django.db.models import Count, F, Max, Q, QuerySet, Sum
 
 from payments import queries as payments_queries
-from tasks import allowances, appeals, evidence, fleet, idleness, reasons, records, settlement
-from tasks.models import Ack, Chunk, Job, Node, Replica
-
-NOTHING = payments_queries.Earnings(pending_minor=0, frozen_minor=0, available_minor=0)
-
+from tasks import appeals, evidence, reasons, settlement
+from tasks.models import Ack, Chunk, Job, Replica
 
 #: What each state means for who did the work.
 VERDICTS = {
@@ -96,40 +93,6 @@ class ChunkView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NodeView:
-    """A node as its operator sees it; money in minor units."""
-
-    id: str
-    name: str
-    state: str
-    reason: str
-    reason_text: str
-    #: What staff say of it while they give it no work; "" else.
-    staff_note: str
-    last_seen_at: datetime | None
-    enrolled_at: datetime
-    #: How far its clock was ahead (behind: negative) at its newest heartbeat, seconds.
-    clock_skew_seconds: float | None
-    #: The same in words, empty when nothing is known.
-    clock_skew_text: str
-    slots: int
-    limits: allowances.Limits
-    running: int
-    hardware: Mapping[str, Any]
-    software_version: str
-    numeric_class: str
-    credibility: Sequence[records.Record]
-    accepted: int
-    rejected: int
-    lost: int
-    pending_minor: int
-    #: Of `pending_minor`.
-    frozen_minor: int
-    available_minor: int
-    paid_minor: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class ImageRef:
     """A picture a node worked on, and what that node said of it.
 
@@ -190,7 +153,7 @@ def job_view(job: Job) -> JobView:
         kind=job.kind,
         state=job.state,
         reason=job.reason,
-        reason_text=_text(reasons.JobReason, job.reason),
+        reason_text=reasons.text(reasons.JobReason, job.reason),
         version=job.version,
         is_over=job.state in {Job.State.FINISHED, Job.State.CANCELLED, Job.State.FAILED},
         items_total=job.items_total,
@@ -256,17 +219,6 @@ def job_chunks(job_id: str, *, limit: int) -> list[ChunkView]:
     ]
 
 
-def node_view(node: Node, *, now: datetime) -> NodeView:
-    """Describe a node; three queries, and up to eleven while it is idle and work waits."""
-    return _node_views([node], now=now)[0]
-
-
-def node_views(owner_id: int, *, now: datetime) -> list[NodeView]:
-    """Describe an operator's nodes, newest first; four queries for any number, and up to eleven."""
-    nodes = Node.objects.filter(owner_id=owner_id).order_by("-enrolled_at", "-pk")
-    return _node_views(list(nodes), now=now)
-
-
 def replica_rows(node_id: str) -> QuerySet[Replica]:
     """Return a node's work, newest first. Uses index: replica_by_node."""
     return (
@@ -304,7 +256,7 @@ def _replica_view(
         appeal_note=appeal.note if appeal else "",
         may_appeal=appeal is None and appeals.may_be_lodged(replica, now=now),
         reason=replica.reason,
-        reason_text=_text(reasons.ReplicaReason, replica.reason),
+        reason_text=reasons.text(reasons.ReplicaReason, replica.reason),
         node_said=replica.error_code,
         reward_minor=reward.reward_minor if reward else 0,
         reward_state=reward.state if reward else "",
@@ -325,77 +277,6 @@ def _image_ref(replica: Replica, each: evidence.Shown) -> ImageRef:
         height=each.height,
         detections=evidence.labelled(replica, each),
     )
-
-
-def _node_views(nodes: Sequence[Node], *, now: datetime) -> list[NodeView]:
-    work: dict[str, dict[str, Any]] = {
-        row["node"]: dict(row)
-        for row in Replica.objects.filter(node__in=nodes)
-        .values("node")
-        .annotate(
-            running=Count("pk", filter=Q(state=Replica.State.LEASED)),
-            accepted=Count("pk", filter=Q(state=Replica.State.ACCEPTED)),
-            rejected=Count("pk", filter=Q(state=Replica.State.REJECTED)),
-            lost=Count("pk", filter=Q(state=Replica.State.LOST)),
-        )
-    }
-    node_ids = [node.pk for node in nodes]
-    earned = payments_queries.earnings(node_ids)
-    believed = records.of_nodes(node_ids, now=now)
-    running = {node_id: row["running"] for node_id, row in work.items()}
-    shown = idleness.shown(nodes, running=running, believed=believed, now=now)
-    return [
-        _node_view(
-            node,
-            work.get(node.pk, {}),
-            earned.get(node.pk, NOTHING),
-            believed.get(node.pk, []),
-            *shown[node.pk],
-        )
-        for node in nodes
-    ]
-
-
-def _node_view(
-    node: Node,
-    work: Mapping[str, Any],
-    earned: payments_queries.Earnings,
-    believed: Sequence[records.Record],
-    state: str,
-    reason: str,
-) -> NodeView:
-    return NodeView(
-        id=node.pk,
-        name=node.name,
-        state=state,
-        reason=reason,
-        reason_text=_text(reasons.NodeReason, reason),
-        staff_note=node.quarantine_note or node.drain_note,
-        last_seen_at=node.last_seen_at,
-        enrolled_at=node.enrolled_at,
-        clock_skew_seconds=None if node.clock_skew_ms is None else node.clock_skew_ms / 1000,
-        clock_skew_text=fleet.clock_text(node),
-        slots=node.slots,
-        limits=allowances.limits_of(node),
-        running=work.get("running", 0),
-        hardware=node.hardware,
-        software_version=node.software_version,
-        numeric_class=node.numeric_class,
-        credibility=believed,
-        accepted=work.get("accepted", 0),
-        rejected=work.get("rejected", 0),
-        lost=work.get("lost", 0),
-        pending_minor=earned.pending_minor,
-        frozen_minor=earned.frozen_minor,
-        available_minor=earned.available_minor,
-        paid_minor=0,
-    )
-
-
-def _text(
-    choices: type[reasons.JobReason | reasons.ReplicaReason | reasons.NodeReason], code: str
-) -> str:
-    return str(choices(code).label) if code in choices.values else code
 
 
 def _since(start: datetime, end: datetime | None) -> int | None:

@@ -117,3 +117,8 @@ class EventCode(TextChoices):
     SMOKE_FAILED = "smoke_failed", "The first pictures could not be computed; the money is back."
     APP_ERRORS = "app_errors", "Stopped: nodes fail in the same way."
     FINISHED = "finished", "Finished; the rest of the money is back."
+
+
+def text(choices: type[JobReason | ReplicaReason | NodeReason], code: str) -> str:
+    """Return what a code means; an unknown one is its own text."""
+    return str(choices(code).label) if code in choices.values else code

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from tasks import nodes, queries
+from tasks import node_views, nodes
 from workers.protocol import messages
 
 
-def of_node(*, node_id: str, body: bytes, signature: object, now: datetime) -> queries.NodeView:
+def of_node(*, node_id: str, body: bytes, signature: object, now: datetime) -> node_views.NodeView:
     """Return the node as its operator sees it, for a `messages.Inquiry` that it signed.
 
     In whatever state it is: one that was retired or suspended learns it this way alone.
@@ -17,4 +17,4 @@ def of_node(*, node_id: str, body: bytes, signature: object, now: datetime) -> q
         tasks.nodes.NotTheNode: the request is not this node's, or not of these minutes.
     """
     node = nodes.prove(messages.Inquiry, node_id=node_id, body=body, signature=signature, now=now)
-    return queries.node_view(node, now=now)
+    return node_views.node_view(node, now=now)

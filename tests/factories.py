@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 
 from payments import ledger
 from portal.models import KycCase, User
-from tasks import blobs, jobs
+from tasks import blobs, jobs, requests
 from tasks.models import CatalogModel, Dataset, Image, Job, Node
 from workers.protocol import manifest, signatures
 
@@ -128,7 +128,7 @@ def make_fleet(count: int, **fields) -> list[Node]:
 def make_job(owner: User, *, images: int = 1, now: datetime = NOW, **fields) -> Job:
     """Submit a real job through the service; the owner is given the money for it."""
     fund(owner)
-    request = jobs.JobRequest(
+    request = requests.JobRequest(
         kind=fields.pop("kind", "detect"),
         dataset_id=make_dataset(owner, images=images).pk,
         model_id=fields.pop("model", None) or make_model().pk,

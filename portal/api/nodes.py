@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from portal import access
 from portal.api import base, fields, idempotency, node_limits, pagination
 from portal.api.authentication import signed_in
-from tasks import identity, nodes, queries, rotation, standing, succession
+from tasks import identity, node_views, nodes, rotation, standing, succession
 from tasks.models import Credibility, Node
 from workers.protocol import messages, signatures
 
@@ -194,7 +194,7 @@ class Nodes(base.Endpoint):
         """List my nodes, newest first."""
         user = signed_in(request)
         page = pagination.paginate(request, access.nodes(user), order=("enrolled_at", "pk"))
-        views = {view.id: view for view in queries.node_views(user.pk, now=timezone.now())}
+        views = {view.id: view for view in node_views.node_views(user.pk, now=timezone.now())}
         results = NodeOutput([views[node.pk] for node in page.rows], many=True).data
         return Response(page.answer(results))
 
@@ -215,7 +215,7 @@ class OneNode(base.Endpoint):
     def get(self, request: Request, node_id: str) -> Response:
         """Show one of my nodes."""
         node = access.node(signed_in(request), node_id)
-        return Response(NodeOutput(queries.node_view(node, now=timezone.now())).data)
+        return Response(NodeOutput(node_views.node_view(node, now=timezone.now())).data)
 
     @extend_schema(
         operation_id="nodes_change", request=node_limits.NodeChange, responses=NodeOutput
@@ -225,7 +225,7 @@ class OneNode(base.Endpoint):
         body = base.read(node_limits.NodeChange, request)
         node = access.node(signed_in(request), node_id)
         changed = nodes.change_wishes(node_id=node.pk, changes=body["limits"])
-        return Response(NodeOutput(queries.node_view(changed, now=timezone.now())).data)
+        return Response(NodeOutput(node_views.node_view(changed, now=timezone.now())).data)
 
 
 class _Steer(base.Endpoint):
@@ -237,7 +237,7 @@ class _Steer(base.Endpoint):
         base.read(fields.Nothing, request)
         now = timezone.now()
         node = change(node_id=access.node(signed_in(request), node_id).pk, now=now)
-        return Response(NodeOutput(queries.node_view(node, now=now)).data)
+        return Response(NodeOutput(node_views.node_view(node, now=now)).data)
 
 
 class PauseNode(_Steer):

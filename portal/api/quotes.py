@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from portal import access
 from portal.api import base, fields
 from portal.api.authentication import signed_in
-from tasks import jobs
+from tasks import jobs, requests
 from tasks.errors import Refused
 
 ID_LENGTH_MAX = 40
@@ -50,9 +50,9 @@ class JobInput(fields.Input):
     kind = fields.Choice(choices=["detect", "classify", "train", "label"])
     dataset = fields.Text(max_length=ID_LENGTH_MAX)
     model = fields.Text(max_length=ID_LENGTH_MAX)
-    target_error = fields.Choice(choices=list(jobs.TARGET_ERRORS), default="1e-3")
+    target_error = fields.Choice(choices=list(requests.TARGET_ERRORS), default="1e-3")
     score_threshold = fields.Number(
-        min_value=jobs.SCORE_THRESHOLD_MIN, max_value=1, default=SCORE_THRESHOLD_DEFAULT
+        min_value=requests.SCORE_THRESHOLD_MIN, max_value=1, default=SCORE_THRESHOLD_DEFAULT
     )
     mode = fields.Choice(choices=["normal", "race"], default="normal")
     review = Review(required=False, allow_null=True)
@@ -111,7 +111,7 @@ class Quotes(base.Endpoint):
         return Response(self.Output(quote).data)
 
 
-def read_job(request: Request) -> jobs.JobRequest:
+def read_job(request: Request) -> requests.JobRequest:
     """Return what the body asks for.
 
     Raises:
@@ -127,7 +127,7 @@ def read_job(request: Request) -> jobs.JobRequest:
         access.dataset(signed_in(request), body["dataset"])
     except access.NotFound as error:
         raise DatasetNotFound("There is no such data set.") from error
-    return jobs.JobRequest(
+    return requests.JobRequest(
         kind=body["kind"],
         dataset_id=body["dataset"],
         model_id=body["model"],

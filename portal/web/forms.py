@@ -8,7 +8,7 @@ from typing import Any
 from django import forms
 
 from portal import countries, keys
-from tasks import appeals, jobs, uploads
+from tasks import appeals, requests, uploads
 from tasks.errors import Refused
 from tasks.models import CatalogModel, Job
 from workers.protocol import limits
@@ -45,7 +45,7 @@ class OrderForm(forms.Form):
     )
     score_threshold = forms.FloatField(
         label="Leave out what has a score below",
-        min_value=jobs.SCORE_THRESHOLD_MIN,
+        min_value=requests.SCORE_THRESHOLD_MIN,
         max_value=1,
         initial=0.3,
         widget=forms.NumberInput(attrs={**_ORDER, "step": "0.05", "data-mirror": "threshold"}),
@@ -67,9 +67,9 @@ class OrderForm(forms.Form):
             self.fields["model"], [(model.pk, model.name) for model in models]
         )
 
-    def job_request(self) -> jobs.JobRequest:
+    def job_request(self) -> requests.JobRequest:
         """Return what was asked for; the form must be valid."""
-        return jobs.JobRequest(
+        return requests.JobRequest(
             kind=self._kinds[self.cleaned_data["model"]],
             dataset_id=self.cleaned_data["dataset"],
             model_id=self.cleaned_data["model"],

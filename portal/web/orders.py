@@ -17,7 +17,7 @@ from portal.models import User
 from portal.web import forms
 from portal.web.doors import client_only
 from portal.web.requests import PageRequest
-from tasks import jobs
+from tasks import jobs, requests
 from tasks.errors import Refused
 from tasks.models import CatalogModel
 from tasks.verification import acceptance
@@ -154,7 +154,7 @@ def _offer(user: User, form: forms.OrderForm) -> Offer:
     return Offer(quote=found, problem="", available_minor=available_minor)
 
 
-def _request(form: forms.OrderForm) -> jobs.JobRequest | None:
+def _request(form: forms.OrderForm) -> requests.JobRequest | None:
     """Return what the form says, from its data or, unsent, from its first values."""
     if form.is_bound:
         needed = ("dataset", "model", "target_error", "score_threshold")
@@ -162,7 +162,7 @@ def _request(form: forms.OrderForm) -> jobs.JobRequest | None:
         return form.job_request() if all(key in form.cleaned_data for key in needed) else None
     if not form.initial["dataset"] or not form.initial["model"]:
         return None
-    return jobs.JobRequest(
+    return requests.JobRequest(
         kind=form.initial["kind"],
         dataset_id=form.initial["dataset"],
         model_id=form.initial["model"],

@@ -17,7 +17,7 @@ from payments import queries as money_queries
 from portal import access, kyc
 from portal.models import User
 from portal.web.requests import PageRequest
-from tasks import queries
+from tasks import node_views
 from tasks.models import Job
 
 JOBS_SHOWN = 6
@@ -81,7 +81,7 @@ def _client(user: User, *, now: datetime) -> dict[str, Any]:
 
 
 def _operator(user: User, *, now: datetime) -> dict[str, Any]:
-    nodes = [node for node in queries.node_views(user.pk, now=now) if node.state != "retired"]
+    nodes = [node for node in node_views.node_views(user.pk, now=now) if node.state != "retired"]
     steps = [
         Step(
             title="Show who you are",

@@ -56,7 +56,7 @@ import io, os
 from datetime import UTC, datetime
 from PIL import Image
 from portal.models import User
-from tasks import datasets, jobs, outgoing
+from tasks import datasets, jobs, outgoing, requests
 from tasks.models import CatalogModel
 
 def die(*, job_id):
@@ -73,7 +73,7 @@ file.seek(0)
 datasets.add_files(
     dataset_id=dataset.pk, files=[datasets.Upload(name="a.png", file=file)], now=now
 )
-request = jobs.JobRequest(
+request = requests.JobRequest(
     kind="detect",
     dataset_id=dataset.pk,
     model_id=CatalogModel.objects.get(is_offered=True, kind="detect").pk,

@@ -9,7 +9,7 @@ import json
 import pytest
 
 from payments import pricing
-from tasks import jobs, outgoing, queries, results
+from tasks import outgoing, queries, requests, results
 from tasks.models import Item, Job, Replica
 from tests import factories
 from tests.tasks import work
@@ -144,7 +144,7 @@ def test_results_name_the_classes(job):
 
 
 def test_a_detector_does_not_classify(client_user, now):
-    with pytest.raises(jobs.UnknownModel):
+    with pytest.raises(requests.UnknownModel):
         factories.make_job(client_user, kind="classify", model=factories.make_model().pk)
 
     assert Job.objects.count() == 0
@@ -153,7 +153,7 @@ def test_a_detector_does_not_classify(client_user, now):
 def test_a_private_model_is_unknown_to_others(client_user, stranger):
     model = factories.make_model(owner=stranger, visibility="private")
 
-    with pytest.raises(jobs.UnknownModel):
+    with pytest.raises(requests.UnknownModel):
         factories.make_job(client_user, model=model.pk)
 
     assert Job.objects.count() == 0

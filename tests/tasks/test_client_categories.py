@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import allowances, jobs, nodes, outgoing, queries, scheduling
+from tasks import allowances, jobs, nodes, outgoing, queries, requests, scheduling
 from tasks.models import Job, Node, Replica
 from tests import factories
 from tests.tasks import work
@@ -23,7 +23,7 @@ BY_PAGE = {"wishes": RESEARCH}
 def job_of(owner, category: str, *, acked: list[Node]) -> Job:
     """Submit a job as a client of this category; `acked` acknowledged it."""
     factories.fund(owner)
-    request = jobs.JobRequest(
+    request = requests.JobRequest(
         kind="detect",
         dataset_id=factories.make_dataset(owner).pk,
         model_id=factories.make_model().pk,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import costs, jobs
+from tasks import costs, jobs, requests
 from tasks.models import Credibility
 from tasks.verification import acceptance
 from tests import factories
@@ -87,7 +87,7 @@ def test_a_quote_says_what_is_held_and_what_will_likely_be_spent(client_user):
     for node in factories.make_fleet(4)[:3]:
         Credibility.objects.create(node=node, model=model, checks_tenths=KNOWN)
     dataset = factories.make_dataset(client_user, images=2)
-    request = jobs.JobRequest(
+    request = requests.JobRequest(
         kind="detect", dataset_id=dataset.pk, model_id=model.pk, target_error="1e-3"
     )
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tasks import fleet, jobs
+from tasks import fleet, jobs, requests
 from tasks.models import Credibility, Node
 from tests import factories
 
@@ -42,7 +42,7 @@ def test_too_few_known_nodes_leave_it_to_the_trial_run(model, now):
 
 
 def quoted(client, model, now, **fields):
-    request = jobs.JobRequest(
+    request = requests.JobRequest(
         kind="detect",
         dataset_id=factories.make_dataset(client, images=120).pk,
         model_id=model.pk,

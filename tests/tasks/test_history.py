@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from payments import ledger
 from payments import queries as money
-from tasks import invariants, jobs, leases, nodes, reports, scheduling, sweeps
+from tasks import invariants, jobs, leases, nodes, reports, requests, scheduling, sweeps
 from tasks.models import Chunk, Credibility, Job, Node, Replica, Strike
 from tasks.operations import draining, quarantines, replays, reverification
 from tasks.verification import acceptance, faults, strikes
@@ -74,7 +74,7 @@ class History(RuleBasedStateMachine):
         self.now = work.NOW
         self.removed = 0
         self.sent: list[messages.Report] = []
-        request = jobs.JobRequest(
+        request = requests.JobRequest(
             kind="detect",
             dataset_id=self.world.dataset.pk,
             model_id=self.world.model.pk,

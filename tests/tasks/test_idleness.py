@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tasks import queries, scheduling
+from tasks import node_views, scheduling
 from tasks.models import Credibility, Job, Node
 from tests import factories
 from tests.tasks import work
@@ -22,7 +22,7 @@ def node(operator) -> Node:
 
 def reason_of(node: Node) -> str:
     node.refresh_from_db()
-    return queries.node_view(node, now=NOW).reason
+    return node_views.node_view(node, now=NOW).reason
 
 
 def waiting_job(client, *, acked=(), **fields) -> Job:

@@ -9,7 +9,7 @@ import pytest
 from payments import ledger
 from payments import queries as money
 from payments.models import Transfer
-from tasks import jobs, scheduling
+from tasks import jobs, requests, scheduling
 from tasks.models import Chunk, Image, Item, Job, Replica
 from tests import factories
 from tests.tasks import work
@@ -27,7 +27,7 @@ def fleet(db):
 def ask(client_user):
     """A request of the client for three images, which the client can pay."""
     factories.fund(client_user, 10**9)
-    return jobs.JobRequest(
+    return requests.JobRequest(
         kind="detect",
         dataset_id=factories.make_dataset(client_user, images=3).pk,
         model_id=factories.make_model().pk,
@@ -111,15 +111,15 @@ def test_the_price_follows_the_checks(
 @pytest.mark.parametrize(
     ("change", "error", "field"),
     [
-        ({"kind": "paint"}, jobs.KindNotOffered, "kind"),
-        ({"target_error": "1e-9"}, jobs.BadChoice, "target_error"),
-        ({"mode": "sprint"}, jobs.BadChoice, "mode"),
-        ({"score_threshold": 0.01}, jobs.BadChoice, "score_threshold"),
-        ({"score_threshold": 1.01}, jobs.BadChoice, "score_threshold"),
-        ({"score_threshold": float("nan")}, jobs.BadChoice, "score_threshold"),
-        ({"dataset_id": "ds_0"}, jobs.UnknownDataset, "dataset"),
-        ({"model_id": "mdl_0"}, jobs.UnknownModel, "model"),
-        ({"max_price_minor": 329_999}, jobs.MaxPriceTooSmall, "max_price"),
+        ({"kind": "paint"}, requests.KindNotOffered, "kind"),
+        ({"target_error": "1e-9"}, requests.BadChoice, "target_error"),
+        ({"mode": "sprint"}, requests.BadChoice, "mode"),
+        ({"score_threshold": 0.01}, requests.BadChoice, "score_threshold"),
+        ({"score_threshold": 1.01}, requests.BadChoice, "score_threshold"),
+        ({"score_threshold": float("nan")}, requests.BadChoice, "score_threshold"),
+        ({"dataset_id": "ds_0"}, requests.UnknownDataset, "dataset"),
+        ({"model_id": "mdl_0"}, requests.UnknownModel, "model"),
+        ({"max_price_minor": 329_999}, requests.MaxPriceTooSmall, "max_price"),
     ],
 )
 def test_what_cannot_be_bought_is_refused_and_leaves_nothing(
@@ -143,7 +143,7 @@ def test_a_strangers_data_set_does_not_exist(client_user, stranger, ask, now):
     factories.fund(stranger)
     before = work.everything()
 
-    with pytest.raises(jobs.UnknownDataset):
+    with pytest.raises(requests.UnknownDataset):
         submit(stranger, ask, now)
 
     assert work.everything() == before
@@ -153,17 +153,17 @@ def test_an_empty_data_set_is_refused(client_user, ask, now):
     Image.objects.all().delete()
     before = work.everything()
 
-    with pytest.raises(jobs.EmptyDataset):
+    with pytest.raises(requests.EmptyDataset):
         submit(client_user, ask, now)
 
     assert work.everything() == before
 
 
 def test_more_images_than_one_job_takes_are_refused(client_user, ask, now, monkeypatch):
-    monkeypatch.setattr(jobs, "IMAGES_MAX", 2)
+    monkeypatch.setattr(requests, "IMAGES_MAX", 2)
     before = work.everything()
 
-    with pytest.raises(jobs.TooManyImages):
+    with pytest.raises(requests.TooManyImages):
         submit(client_user, ask, now)
 
     assert work.everything() == before
@@ -173,7 +173,7 @@ def test_a_model_that_is_no_longer_offered_is_refused(client_user, ask, now):
     withdrawn = factories.make_model(is_offered=False)
     before = work.everything()
 
-    with pytest.raises(jobs.UnknownModel):
+    with pytest.raises(requests.UnknownModel):
         submit(client_user, replace(ask, model_id=withdrawn.pk), now)
 
     assert work.everything() == before
@@ -183,7 +183,7 @@ def test_a_model_that_is_no_longer_offered_is_refused(client_user, ask, now):
 def test_without_the_money_nothing_is_bought(client_user, stranger, now, deposited_minor):
     if deposited_minor:
         factories.fund(stranger, deposited_minor)
-    request = jobs.JobRequest(
+    request = requests.JobRequest(
         kind="detect",
         dataset_id=factories.make_dataset(stranger, images=3).pk,
         model_id=factories.make_model().pk,

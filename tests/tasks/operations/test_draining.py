@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tasks import candidates, jobs, leases, queries, scheduling, sweeps
+from tasks import candidates, jobs, leases, node_views, scheduling, sweeps
 from tasks.models import Job, Node, Platform, Replica, StaffAction
 from tasks.operations import draining, platform
 from tests import factories
@@ -44,7 +44,7 @@ def test_a_drained_node_gets_nothing_and_finishes_what_it_has(client_user, nodes
 def test_its_operator_reads_why(nodes, staff, now):
     drain(nodes[0], staff, note="  New\ndisk. ")
 
-    view = queries.node_view(Node.objects.get(pk=nodes[0].pk), now=now)
+    view = node_views.node_view(Node.objects.get(pk=nodes[0].pk), now=now)
 
     assert (view.state, view.reason, view.staff_note) == ("online", "drained", "New disk.")
     assert view.reason_text == "Staff give it no new work; what it has it finishes."

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.db import transaction
 
-from tasks import queries, records, scheduling
+from tasks import node_views, records, scheduling
 from tasks.models import Chunk, Credibility, Node, Replica, StaffAction, Strike
 from tasks.operations import quarantines
 from tasks.verification import faults, strikes, terms
@@ -294,7 +294,7 @@ def test_the_operator_reads_it(job, nodes, staff, now):
 
     impose(nodes[0], staff)
 
-    view = queries.node_view(Node.objects.get(pk=nodes[0].pk), now=now)
+    view = node_views.node_view(Node.objects.get(pk=nodes[0].pk), now=now)
     assert (view.reason, view.staff_note) == ("quarantined", "Odd boxes.")
 
 
