@@ -71,6 +71,7 @@ def test_staff_verify_a_job_again_and_drain_everything(sign_in, staff, busy, scr
     visit.open(f"/operations/jobs/{job.pk}/")
     assert visit.overflow() == 0
     visit.page.click("text=Verify again")
+    expect(visit.page.locator("[name=by]")).to_be_visible()
     assert visit.overflow() == 0
     visit.page.click("text=Compute again")
     expect(visit.page.locator("main")).to_contain_text("Chunks computed again: 1.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.db import connection
 from django.test import Client
@@ -9,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tasks.models import Credibility, Job, Node, Platform, StaffAction
+from tasks.operations import platform
 from tests import factories
 from tests.portal.web import scenes
 from tests.tasks import work
@@ -174,6 +177,26 @@ def test_an_id_that_is_none_is_said(as_staff):
     for named in ("nonsense", "job_00000000000000000000000000", "\x00"):
         page = as_staff.get("/operations/find/", {"id": named}, follow=True)
         assert "There is no node or job of that id." in page.content.decode()
+
+
+def test_a_broker_that_is_away_is_said_and_the_rest_shown(as_staff, settings):
+    settings.BROKER_URL = "amqp://guest:guest@127.0.0.1:9//"
+    settings.BROKER_MANAGEMENT_URL = "http://guest:guest@127.0.0.1:9"
+
+    answer = as_staff.get("/operations/")
+
+    page = answer.content.decode()
+    assert answer.status_code == 200
+    assert "The broker does not answer." in page
+    assert "Open jobs" in page
+
+
+def test_late_sweeps_are_said(as_staff):
+    assert "No sweep has ended yet." in as_staff.get("/operations/").content.decode()
+    platform.note_sweep({}, now=timezone.now() - timedelta(minutes=5))
+    assert "The last sweep ended 5 min 0 s ago" in as_staff.get("/operations/").content.decode()
+    platform.note_sweep({}, now=timezone.now())
+    assert "sweep ended" not in as_staff.get("/operations/").content.decode()
 
 
 def test_the_page_costs_the_same_with_more_rows(as_staff, client_user):
