@@ -114,14 +114,15 @@ def _ended_with_checks(found: Sequence[Job], job_ids: Sequence[str] | None) -> l
     return list(ended.select_related("model").order_by("submitted_at", "pk"))
 
 
-def window(jobs: Sequence[Job], *, chunks_max: int = CHUNKS_MAX) -> Window:
-    """Read the first ready chunks of each job, one at least. Three queries.
+def window(jobs: Sequence[Job], *, is_taken: bool = True) -> Window:
+    """Read the first ready chunks of each job. Three queries.
 
-    About `chunks_max` in all, shared evenly.
+    One of each job when nobody is there to take them (not `is_taken`): that tells what it
+    waits for.
     """
     if not jobs:
         return Window(chunks=[], ready=[], jobs={})
-    each = max(CHUNKS_OF_JOB_MIN, chunks_max // len(jobs)) if chunks_max else 1
+    each = max(CHUNKS_OF_JOB_MIN, CHUNKS_MAX // len(jobs)) if is_taken else 1
     by_id = {job.pk: job for job in jobs}
     chunks = [
         chunk

@@ -88,8 +88,7 @@ def _assign_pass(
             waiting.explain_drained(jobs, now=now)
         return [], False
     nodes = candidates.free_nodes(jobs, now=now, node_ids=node_ids)
-    # Of a busy fleet's chunks one of each job is enough, to say what it waits for.
-    window = candidates.window(jobs, chunks_max=candidates.CHUNKS_MAX if nodes else 0)
+    window = candidates.window(jobs, is_taken=bool(nodes))
     matched = matching.match(
         window.ready,
         nodes,

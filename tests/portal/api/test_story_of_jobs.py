@@ -10,7 +10,7 @@ import pytest
 from tasks import jobs, leases, outgoing, scheduling
 from tasks.models import Job
 from tasks.reasons import EventCode
-from tasks.verification import acceptance, finality, smoke, verdicts
+from tasks.verification import acceptance, finality, verdicts
 from tests import factories
 from tests.portal.api import calls
 from tests.tasks import refusals, work
@@ -137,9 +137,11 @@ def smoke_failed(client, settings) -> Job:
 
 
 def app_errors(client, settings) -> Job:
-    job = work.start(client, factories.make_fleet(2, slots=32), images=12)
-    for _ in range(smoke.DECISIONS_MIN):
-        fail(job)
+    nodes = factories.make_fleet(3, slots=32)
+    job = work.start(client, nodes, images=12, target_error="1e-3")
+    for node in nodes:  # alike, at three owners
+        for replica in [row for row in work.leased(job) if row.node_id == node.pk][:8]:
+            work.take(work.report_of(replica, status="failed", reason="model_died", answers=[]))
     return job
 
 
