@@ -9,7 +9,7 @@ Classes agree by the likeliest one, with a margin: all probabilities lie within 
 the likeliest is the same or, on both sides, hardly likelier than the next.
 
 What differs within `LOOSE` bounds is wrong all the same, but more likely another processor's
-digits than a lie (docs/decisions/0016).
+digits than a lie (docs/decisions/0019).
 """
 
 from __future__ import annotations
