@@ -39,7 +39,7 @@ DAYS = 17
 DAY = 86400.0
 FLEET = 421_000
 #: Machines of the large job that every policy does, with several seeds.
-FLEET_OF_EACH = 8_000
+FLEET_OF_EACH = 4_000
 #: Chunks of the large job for each machine that is there at its start.
 CHUNKS_EACH = 16
 FLEET_CHUNK_SECONDS = 60.0
