@@ -118,7 +118,7 @@ def running(
     servers = servers or {**_own_database(), **_own_broker()}
     port = port or stack.free_port()
     environment = {
-        **os.environ,
+        **_own_environment(),
         "NODEFOLK_DATA": str(data_dir),
         "NODEFOLK_PUBLIC_URL": public_url or f"http://127.0.0.1:{port}",
         "NODEFOLK_LEASE_SECONDS": str(LEASE_SECONDS),
@@ -185,3 +185,8 @@ def _own_broker() -> dict[str, str]:
         "BROKER_URL": f"amqp://{name}:{password}@{address}/{name}",
         "BROKER_INGEST_URL": f"amqp://{name}-ingest:{password}@{address}/{name}",
     }
+
+
+def _own_environment() -> dict[str, str]:
+    """Return this process's variables but for the one that browser tests need in it."""
+    return {name: value for name, value in os.environ.items() if "ASYNC_UNSAFE" not in name}

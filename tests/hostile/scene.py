@@ -26,6 +26,9 @@ from workers.protocol import messages
 
 #: Tables whose rows say nothing of work or money: sessions, throttles, the last use of a key.
 LEFT_OUT = {"django_session", "django_migrations", "django_admin_log", "portal_apikey"}
+#: Columns that come and go by themselves. Whatever a node signed is a sign of life, and says
+#: no more than that; sweeps write down when they ended.
+PASSING = {"tasks_node": ["last_seen_at"], "tasks_platform": ["swept_at", "swept"]}
 QUEUES = ("platform.reports", "platform.acks", "platform.heartbeats")
 SETTLE_SECONDS_MAX = 20
 
@@ -68,13 +71,18 @@ class Scene:
             if table in LEFT_OUT:
                 continue
             where = f"WHERE id <> '{self.witness.node_id}'" if table == "tasks_node" else ""
-            # Whatever a node signed is a sign of life, and says no more than that.
-            row = "(to_jsonb(t) - 'last_seen_at')::text" if table == "tasks_node" else "t::text"
+            row = f"(to_jsonb(t) - '{{{','.join(PASSING.get(table, ()))}}}'::text[])::text"
             digest = f"md5(coalesce(string_agg({row}, '|' ORDER BY {row}), '')) FROM {table} t"
             found[table] = self.rows(f"SELECT count(*), {digest} {where}")[0]
         found["queues"] = {
             name: self.depth(name)
-            for name in (*QUEUES, "platform.work", "platform.dead", self.victim.login["queue"])
+            for name in (
+                *QUEUES,
+                "platform.work",
+                "platform.referee",
+                "platform.dead",
+                self.victim.login["queue"],
+            )
         }
         found["processes"] = {
             name: (process.popen.pid, process.popen.poll())
