@@ -33,7 +33,7 @@ PROCESSES = 2
 SLOTS = 32
 #: Ingest processes, as many as processors.
 INGEST = 2
-CHUNKS = 3000
+CHUNKS = 6000
 ROUNDS = 3
 JOB_SECONDS_MAX = 120
 
