@@ -33,7 +33,7 @@ def nodes(platform):
     """Three real nodes of three owners, ready and asleep."""
     with ExitStack() as started:
         running = [
-            started.enter_context(real_node.running(platform, 50 + number, role=_role(number)))
+            started.enter_context(real_node.running(platform, 70 + number, role=_role(number)))
             for number in HONEST
         ]
         for node in running:
