@@ -130,8 +130,8 @@ class RealNode:
 def prepare(platform: Platform, number: int) -> RealNode:
     """Make the folder of a node that is not enrolled.
 
-    Numbers are not used twice in a run: 41 and 51 to 54 by the tests of keys, absences and
-    networks, 61 over TLS, 71 to 73 by cheats.
+    A number is not used twice in a run: the tests of keys, absences, networks, TLS and cheats
+    have tens of their own.
     """
     home = Home(platform.stack.node_home(number))
     home.root.mkdir(parents=True, mode=0o700)
