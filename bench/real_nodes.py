@@ -24,11 +24,11 @@ tokens = [nodes.issue_token(owner_id=logins[name].user_id, now=now).token for na
 print(json.dumps({{"client": logins["client"].api_key, "tokens": tokens}}))
 """
 
-#: A node that has worked for long: one answer of it is believed, and its share is no limit.
+#: A node that has worked for long: one answer of it is believed.
 _TRUST = """
 from tasks.models import CatalogModel, Credibility, Node
 Credibility.objects.bulk_create(
-    [Credibility(node=node, model=model, checks_tenths=20_000, quota=100_000, state="trusted")
+    [Credibility(node=node, model=model, checks_tenths=20_000, state="trusted")
      for node in Node.objects.all() for model in CatalogModel.objects.all()],
     ignore_conflicts=True)
 print("{}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import Case, QuerySet, Value, When
@@ -162,38 +163,33 @@ class NodeAdmin(ReadOnlyAdmin):
     @admin.action(description="Drain: no new work", permissions=["suspend"])
     def drain(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
         """Give each selected node no new work; what it has it finishes."""
-        self._act(request, chosen, partial(draining.drain, note=""))
+        _act(self, request, chosen, by="node_id", act=partial(draining.drain, note=""))
 
     @admin.action(description="End the drain", permissions=["suspend"])
     def undrain(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
         """Give each selected node work again."""
-        self._act(request, chosen, draining.undrain)
+        _act(self, request, chosen, by="node_id", act=draining.undrain)
 
     @admin.action(description="Quarantine for all models", permissions=["suspend"])
     def quarantine(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
         """Believe each selected node no longer."""
-        self._act(request, chosen, partial(quarantines.impose, model_id=None, note=""))
+        _act(
+            self,
+            request,
+            chosen,
+            by="node_id",
+            act=partial(quarantines.impose, model_id=None, note=""),
+        )
 
     @admin.action(description="Lift the quarantine for all models", permissions=["suspend"])
     def lift(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
         """Believe each selected node as before."""
-        self._act(request, chosen, partial(quarantines.lift, model_id=None))
+        _act(self, request, chosen, by="node_id", act=partial(quarantines.lift, model_id=None))
 
     @admin.action(description="Replay: send it all again", permissions=["suspend"])
     def replay(self, request: HttpRequest, chosen: QuerySet[Node]) -> None:
         """Send each selected node again what it should know."""
-        self._act(request, chosen, replays.replay_node)
-
-    def _act(
-        self, request: HttpRequest, chosen: QuerySet[Node], act: Callable[..., object]
-    ) -> None:
-        staff = _staff(request)
-        _each(
-            self,
-            request,
-            chosen.values_list("pk", flat=True),
-            lambda node_id: act(node_id=node_id, staff_id=staff.pk, now=timezone.now()),
-        )
+        _act(self, request, chosen, by="node_id", act=replays.replay_node)
 
     def has_suspend_permission(self, request: HttpRequest) -> bool:
         """Tell who may run the actions; nobody edits the fields."""
@@ -225,26 +221,17 @@ class JobAdmin(ReadOnlyAdmin):
     @admin.action(description="Verify again by another owner", permissions=["steer"])
     def reverify(self, request: HttpRequest, chosen: QuerySet[Job]) -> None:
         """Have accepted results of each selected job computed again."""
-        self._act(request, chosen, partial(_reverify, by="owner"))
+        _act(self, request, chosen, by="job_id", act=partial(_reverify, by="owner"))
 
     @admin.action(description="Verify again by the referee", permissions=["steer"])
     def ask_referee(self, request: HttpRequest, chosen: QuerySet[Job]) -> None:
         """Have the platform compute accepted results of each selected job."""
-        self._act(request, chosen, partial(_reverify, by="referee"))
+        _act(self, request, chosen, by="job_id", act=partial(_reverify, by="referee"))
 
     @admin.action(description="Replay: send it all again", permissions=["steer"])
     def replay(self, request: HttpRequest, chosen: QuerySet[Job]) -> None:
         """Send again what nodes should know of each selected job."""
-        self._act(request, chosen, replays.replay_job)
-
-    def _act(self, request: HttpRequest, chosen: QuerySet[Job], act: Callable[..., object]) -> None:
-        staff = _staff(request)
-        _each(
-            self,
-            request,
-            chosen.values_list("pk", flat=True),
-            lambda job_id: act(job_id=job_id, staff_id=staff.pk, now=timezone.now()),
-        )
+        _act(self, request, chosen, by="job_id", act=replays.replay_job)
 
     def has_steer_permission(self, request: HttpRequest) -> bool:
         """Tell who may run the actions; nobody edits the fields."""
@@ -345,6 +332,24 @@ class StaffActionAdmin(ReadOnlyAdmin):
 
 
 _reverify = partial(reverification.reverify, chunk_index=None, note="")
+
+
+def _act(
+    model_admin: ReadOnlyAdmin,
+    request: HttpRequest,
+    chosen: QuerySet[Any],
+    *,
+    by: str,
+    act: Callable[..., object],
+) -> None:
+    """Let staff do the same to each row, whose id `act` takes as its argument `by`."""
+    staff = _staff(request)
+    _each(
+        model_admin,
+        request,
+        chosen.values_list("pk", flat=True),
+        lambda pk: act(**{by: pk}, staff_id=staff.pk, now=timezone.now()),
+    )
 
 
 def _staff(request: HttpRequest) -> User:

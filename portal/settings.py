@@ -166,9 +166,10 @@ NODE_BURST = env.integer("NODEFOLK_NODE_BURST", 1500)
 # of life every 15 s while they work, so less than that is for tests only.
 LEASE_SECONDS = env.integer("NODEFOLK_LEASE_SECONDS", 45)
 
-# Jobs of at least so many chunks are tried on one chunk first.
 # Most pictures in one chunk: 15 is what a message holds, fewer bring results sooner.
 CHUNK_IMAGES_MAX = env.integer("NODEFOLK_CHUNK_IMAGES_MAX", 15)
+
+# Jobs of at least so many chunks are tried on one chunk first.
 SMOKE_CHUNKS_MIN = env.integer("NODEFOLK_SMOKE_CHUNKS_MIN", 20)
 
 # Pictures the platform's referee may compute in an hour: disputes, smoke tests, gold.

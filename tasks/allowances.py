@@ -41,8 +41,8 @@ def client_categories(
 ) -> frozenset[str] | None:
     """Return the categories of clients a node works for; None: all.
 
-    The same as `limits_of(...).effective.client_categories`, from the stored JSON as it is: the scheduler
-    asks it of hundreds of nodes at a time.
+    The same as `limits_of(...).effective.client_categories`, from the stored JSON as it is:
+    the scheduler asks it of hundreds of nodes at a time.
     """
     file: Mapping[str, Any] = profile.get("allowance", {})
     found = allowance.common([wishes.get(_CATEGORIES, []), file.get(_CATEGORIES, [])])

@@ -18,3 +18,9 @@ class Refused(Exception):
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
+
+
+class WrongState(Refused):
+    """It is that way already, or its state does not allow it."""
+
+    code, status = "wrong_state", 409

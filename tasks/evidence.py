@@ -5,9 +5,9 @@ Note [What evidence may not give away]
     shown: the gold picture at its place among the others, all of them named by their number
     (a client's file names are nobody else's business either), with the node's answer to
     each. A failed gold picture is told only once it is retired, when its chunk is settled;
-    until then all pictures of that chunk are shown without the right answer. An accepted answer is shown only when the
-    chunk's result stands and nobody is still to compute it: two owners who help each other
-    could otherwise copy it. Whose answer it was is never said.
+    until then all pictures of that chunk are shown without the right answer. An accepted
+    answer is shown only when the chunk's result stands and nobody is still to compute it: two
+    owners who help each other could otherwise copy it. Whose answer it was is never said.
 """
 
 from __future__ import annotations

@@ -17,9 +17,12 @@ from workers.protocol import limits
 ONLINE = timedelta(seconds=2 * limits.HEARTBEAT_IDLE_SECONDS + 30)
 #: A heartbeat may be this long under way without its clock being called wrong.
 CLOCK_ERROR_MS_MIN = 5_000
-
 #: Two heartbeats of a node at work, spread as they are: then it is not there, or we do not hear.
 SILENT = timedelta(seconds=2.2 * limits.HEARTBEAT_BUSY_SECONDS)
+#: Nodes whose pace must be known before it is believed rather than the trial run's.
+PACES_MIN = 3
+#: Of a larger fleet so many are sample enough.
+PACES_MAX = 5000
 
 
 def online(*, now: datetime) -> QuerySet[Node]:
@@ -42,12 +45,6 @@ def online_count(*, now: datetime, buckets: str = "") -> int:
     if buckets:
         found = found.annotate(bucket=Right("pk", 1)).filter(bucket__in=list(buckets))
     return found.count()
-
-
-#: Nodes whose pace must be known before it is believed rather than the trial run's.
-PACES_MIN = 3
-#: Of a larger fleet so many are sample enough.
-PACES_MAX = 5000
 
 
 def image_ms(model: CatalogModel, *, share: float, now: datetime) -> float:

@@ -327,7 +327,7 @@ class _Round:
         return image_ms * (2 if self._would_wait(node) else 1)
 
     def _would_wait(self, node: Candidate) -> bool:
-        """Say whether its only free place is the one ahead: nodes hold one more than they compute."""
+        """Say whether its only free place is the one ahead, beyond what it computes at a time."""
         given = node.free - self._free[node.id]
         return self._free[node.id] == 1 and node.held + given > 0
 

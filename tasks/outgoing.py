@@ -201,11 +201,6 @@ def enforce_admission(*, node_id: str) -> None:
         logger.warning("the broker cannot be told: %s", exc, extra={"node_id": node_id})
 
 
-def assignment(replica: Replica, *, now: datetime) -> messages.Assignment:
-    """Build the message that starts `replica`; see `assignments`."""
-    return assignments.build(Replica.objects.filter(pk=replica.pk), now=now)[0]
-
-
 def _connect() -> None:
     """Open the connection that publishing will take from the pool.
 

@@ -60,8 +60,8 @@ def assign_ready(
     """Lease ready chunks to free nodes; return the new replicas' ids.
 
     Their assignments are published after commit; none if another process is about to do the
-    same. Without `job_ids` all jobs with work are
-    looked at, without `node_ids` all nodes. A job that gets nothing is given the reason why.
+    same. Without `job_ids` all jobs with work are looked at, without `node_ids` all nodes. A
+    job that gets nothing is given the reason why.
     """
     assigned: list[int] = []
     with turns.schedule(may_skip=job_ids is None and node_ids is None) as is_ours:

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 #: First key of our advisory locks; the second is the `Turn`.
 SPACE: Final = 0x6E6F6465
 WAIT_MS_MAX: Final = 1000
+#: PostgreSQL's code for a lock that was not given in time.
+LOCK_NOT_AVAILABLE: Final = "55P03"
 
 
 class Turn(IntEnum):
@@ -43,9 +45,11 @@ def schedule(*, may_skip: bool) -> Iterator[bool]:
         if may_skip and not _try(Turn.NEXT_TO_SCHEDULE):
             yield False
             return
-        has_turn = _wait(Turn.SCHEDULE)
-        if may_skip:
-            _leave(Turn.NEXT_TO_SCHEDULE)
+        try:
+            has_turn = _wait(Turn.SCHEDULE)
+        finally:
+            if may_skip:
+                _leave(Turn.NEXT_TO_SCHEDULE)
         if not has_turn:
             logger.warning("scheduling without waiting any longer for the other process")
             yield True
@@ -69,8 +73,10 @@ def _wait(turn: Turn) -> bool:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL lock_timeout = {WAIT_MS_MAX}")
             cursor.execute("SELECT pg_advisory_lock(%s, %s)", [SPACE, turn])
-    except OperationalError:  # lock_not_available
-        return False
+    except OperationalError as exc:
+        if getattr(exc.__cause__, "pgcode", "") == LOCK_NOT_AVAILABLE:
+            return False
+        raise
     return True
 
 

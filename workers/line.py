@@ -129,7 +129,8 @@ class Line:
             self._connection = connection
         self._wait_unblocked(connection)
         if self._is_stale:
-            self._channel.close()
+            if self._channel is not None:
+                self._channel.close()
             self._channel, self._is_stale = None, False
         if self._channel is None:
             self._channel = connection.channel()

@@ -8,7 +8,7 @@ from datetime import datetime
 from django.db import transaction
 
 from tasks import dispatch
-from tasks.errors import Refused
+from tasks.errors import WrongState
 from tasks.models import Node, Platform, StaffAction
 from tasks.operations import log, platform
 
@@ -16,12 +16,6 @@ logger = logging.getLogger(__name__)
 
 _Verb = StaffAction.Verb
 _MAY_WORK = (Node.State.ACTIVE, Node.State.PAUSED)
-
-
-class WrongState(Refused):
-    """It is that way already, or its state does not allow it."""
-
-    code, status = "wrong_state", 409
 
 
 def drain(*, node_id: str, staff_id: int, note: str, now: datetime) -> Node:

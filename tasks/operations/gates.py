@@ -11,8 +11,6 @@ from typing import Final
 from tasks import candidates, matching, scheduling
 from tasks.operations import platform
 
-#: Grants looked for; as many as the scheduler makes in one pass.
-GRANTS_MAX: Final = 200
 #: Gate -> what it means to staff. The matching's own words, and two that come before it.
 WORDS: Final[Mapping[str, str]] = {
     "drained": "The platform is drained.",
@@ -60,7 +58,7 @@ def refusals(*, now: datetime) -> Refusals:
     matched = matching.match(
         window.ready,
         nodes,
-        limit=GRANTS_MAX,
+        limit=scheduling.PASS_MAX,
         held=candidates.held(jobs),
         apart=candidates.apart(nodes),
         wait_ms_max=scheduling.WAIT_MS_MAX,

@@ -19,7 +19,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from tasks import leases, settlement
-from tasks.errors import Refused
+from tasks.errors import Refused, WrongState
 from tasks.models import CatalogModel, Chunk, Credibility, Node, Replica, StaffAction, Strike
 from tasks.operations import log
 from tasks.reasons import ChunkReason, ReplicaReason
@@ -32,12 +32,6 @@ STEP: Final = 1000
 _Verb = StaffAction.Verb
 _S = Replica.State
 _UNSETTLED = (Chunk.State.OPEN, Chunk.State.PROVISIONAL)
-
-
-class WrongState(Refused):
-    """It is that way already, or its state does not allow it."""
-
-    code, status = "wrong_state", 409
 
 
 class UnknownModel(Refused):

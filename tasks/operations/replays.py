@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from tasks import arrivals, dispatch, reports
-from tasks.errors import Refused
+from tasks.errors import Refused, WrongState
 from tasks.models import Ack, Job, Node, Replica, SignedReport, StaffAction
 from tasks.operations import log
 from tasks.verification import batches, gold, strikes
@@ -33,12 +33,6 @@ ENDED_WITHIN: Final = timedelta(hours=24)
 _ENDED = (Replica.State.LOST, Replica.State.CANCELLED)
 _MAY_HEAR = (Node.State.ACTIVE, Node.State.PAUSED)
 _ANNOUNCED = (Job.State.QUEUED, Job.State.RUNNING)
-
-
-class WrongState(Refused):
-    """Its state does not allow it."""
-
-    code, status = "wrong_state", 409
 
 
 class NotTaken(Refused):

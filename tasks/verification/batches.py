@@ -1,8 +1,9 @@
 """Decide many chunks at once: the common case in a few statements, the rest one by one.
 
 Common is what honest work leads to: an open chunk whose answers all agree and suffice, with
-nothing to doubt or to try first; and an accepted one whose audit says the same. `decide_all` leaves the same rows as
-`verdicts.advance` called for each chunk in turn, which is what it is tested against.
+nothing to doubt or to try first; and an accepted one whose audit says the same. `decide_all`
+leaves the same rows as `verdicts.advance` called for each chunk in turn, which is what it is
+tested against.
 """
 
 from __future__ import annotations

@@ -177,8 +177,8 @@ def score(chunk_ids: Collection[int], *, now: datetime) -> int:
     """Compare what new reports say of their gold pictures; return how many failed.
 
     A replica that failed is refused and its node has a strike, or a warning if it was nearly
-    right. Runs inside the caller's
-    transaction, which holds the chunks. One query when there is nothing to compare.
+    right. Runs inside the caller's transaction, which holds the chunks. One query when there
+    is nothing to compare.
     """
     assert connection.in_atomic_block
     new = list(

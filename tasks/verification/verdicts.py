@@ -112,9 +112,8 @@ def _accept(
     """Let the group's answer stand, provisionally."""
     late = case.overtaken
     spare = [row for row in case.running if row.purpose not in _WORK_ON and row not in late]
-    if spare or (
-        late and case.is_open
-    ):  # whether it is audited must not hang on who happens to be at work
+    # Whether it is audited must not hang on who happens to be at work.
+    if spare or (late and case.is_open):
         decision = acceptance.decide(dataclasses.replace(case.facts, running=()))
     answer = _new_answer(case, decision)
     _withdraw(spare)

@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 
 from portal.models import User
-from tasks import nodes, outgoing, scheduling
+from tasks import nodes, scheduling
 from tasks.models import Job, Node, Replica
 from tests import factories
 from tests.portal.api import calls
@@ -51,7 +51,7 @@ def announce(job: Job, machine: Machine) -> None:
 
 def send(replica: Replica, machine: Machine) -> None:
     """Let the node have the assignment, as the platform sends it."""
-    machine.feed(events.Assigned((outgoing.assignment(replica, now=timezone.now()),)))
+    machine.feed(events.Assigned((work.assignment_of(replica, now=timezone.now()),)))
 
 
 def test_a_node_neither_acknowledges_nor_gets_what_its_file_forbids(machine, buyer):

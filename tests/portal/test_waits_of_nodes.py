@@ -13,7 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from portal.models import User
-from tasks import nodes, outgoing, scheduling
+from tasks import nodes, scheduling
 from tasks.models import CatalogModel, Job, Node, Strike
 from tasks.operations import draining
 from tasks.reasons import NodeReason
@@ -285,7 +285,7 @@ def test_a_node_at_work_has_no_reason_anywhere(scene, capsys):
     job = scene.job()
     scene.give_out()
     held = job.replicas.get(node=scene.node)
-    scene.machine.feed(events.Assigned((outgoing.assignment(held, now=timezone.now()),)))
+    scene.machine.feed(events.Assigned((work.assignment_of(held, now=timezone.now()),)))
     capsys.readouterr()
 
     assert scene.machine.status() == 0

@@ -9,7 +9,7 @@ import json
 import pytest
 
 from payments import pricing
-from tasks import outgoing, queries, requests, results
+from tasks import queries, requests, results
 from tasks.models import Item, Job, Replica
 from tests import factories
 from tests.tasks import work
@@ -55,7 +55,7 @@ def test_the_price_is_that_of_classification(job):
 def test_the_node_is_told_the_contract(job, now):
     [replica, _] = work.leased(job)
 
-    assignment = outgoing.assignment(replica, now=now)
+    assignment = work.assignment_of(replica, now=now)
 
     assert assignment.model.kind == "classify"
     assert assignment.model.contract.output.decoder == "classify"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import allowances, jobs, nodes, outgoing, queries, requests, scheduling
+from tasks import allowances, jobs, nodes, queries, requests, scheduling
 from tasks.models import Job, Node, Replica
 from tests import factories
 from tests.tasks import work
@@ -60,7 +60,7 @@ def test_the_assignment_says_what_the_client_is_and_not_who(client_user):
     job = job_of(client_user, "education", acked=[node])
     scheduling.assign_ready(now=work.NOW)
 
-    message = outgoing.assignment(job.replicas.get(), now=work.NOW)
+    message = work.assignment_of(job.replicas.get(), now=work.NOW)
 
     assert message.client_category == "education"
     assert client_user.email not in message.model_dump_json()

@@ -58,7 +58,7 @@ def inbox(replica, settings):
 
 
 def test_an_assignment_names_its_node_its_inputs_and_no_client(replica, now):
-    message = outgoing.assignment(replica, now=now)
+    message = work.assignment_of(replica, now=now)
 
     item = replica.chunk.items.select_related("image").get()
     assert (message.assignment, message.node, message.job) == (
@@ -77,7 +77,7 @@ def test_an_assignment_names_its_node_its_inputs_and_no_client(replica, now):
 
 
 def test_each_link_is_for_this_node_and_one_digest(replica, now):
-    message = outgoing.assignment(replica, now=now)
+    message = work.assignment_of(replica, now=now)
 
     for link, digest in [
         (message.inputs[0].url, message.inputs[0].digest),
@@ -92,7 +92,7 @@ def test_each_link_is_for_this_node_and_one_digest(replica, now):
 def test_the_same_row_always_gives_the_same_work(replica, now):
     again = Replica.objects.get(pk=replica.pk)
 
-    assert outgoing.assignment(replica, now=now) == outgoing.assignment(again, now=now)
+    assert work.assignment_of(replica, now=now) == work.assignment_of(again, now=now)
 
 
 def test_an_announcement_reaches_a_node_signed_and_its_time_is_kept(job, inbox):
@@ -190,7 +190,7 @@ def test_assignments_that_do_not_fit_go_in_several_messages(
     Node.objects.update(slots=3)
     other = work.start(client_user, [replica.node])
     second = other.replicas.filter(node=replica.node).first()
-    one = outgoing.assignment(replica, now=work.NOW).model_dump_json()
+    one = work.assignment_of(replica, now=work.NOW).model_dump_json()
     monkeypatch.setattr("workers.protocol.limits.MESSAGE_BYTES_MAX", len(one) + 200)
 
     outgoing.send_assignments(replica_ids=[replica.pk, second.pk])

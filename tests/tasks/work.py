@@ -11,7 +11,7 @@ from django.db import transaction
 
 from payments import invariants as money
 from portal.models import User
-from tasks import invariants, reports, scheduling
+from tasks import assignments, invariants, reports, scheduling
 from tasks.models import Chunk, Job, Node, Replica
 from tasks.verification import acceptance, gold, strikes, verdicts
 from tests import factories
@@ -37,6 +37,11 @@ def start(owner: User, nodes: Sequence[Node], **fields: Any) -> Job:
 def leased(job: Job) -> list[Replica]:
     """Return what is out, in the order of assignment."""
     return list(job.replicas.filter(state=Replica.State.LEASED).order_by("pk"))
+
+
+def assignment_of(replica: Replica, *, now: datetime = NOW) -> messages.Assignment:
+    """Return the message that starts it."""
+    return assignments.build(Replica.objects.filter(pk=replica.pk), now=now)[0]
 
 
 def report_of(replica: Replica, *found: Sequence[float], **fields: Any) -> messages.Report:
@@ -108,3 +113,13 @@ def unsound(now: datetime = NOW) -> list[str]:
     return [check.name for check in money.audit(now=now) if not check.ok] + [
         finding.name for finding in invariants.audit(now=now) if not finding.holds
     ]
+
+
+def fail_alike(owner: User) -> Job:
+    """Start a job on which the nodes of three owners fail in the same way, eight times each."""
+    nodes = factories.make_fleet(3, slots=32)
+    job = start(owner, nodes, images=12, target_error="1e-3")
+    for node in nodes:
+        for replica in [row for row in leased(job) if row.node_id == node.pk][:8]:
+            take(report_of(replica, status="failed", reason="model_died", answers=[]))
+    return job

@@ -3,9 +3,9 @@
 From the platform: `Announcement`, `Assignment` or several as `Assignments`, `Withdrawal`,
 `NodeSettings`, `Receipt` (Celery messages whose only arguments are the JSON text and its
 signature). From a node: `AckMessage`, `Report` or several as `Reports`, `Heartbeat` (plain
-JSON bodies, signature in a header). Over HTTP: `Inquiry`, answered by
-`Standing`; `Leave`; `KeyRotation`, by which a node changes its key, and `KeySuccession`, by which the platform does. Unknown fields, numbers as text, NaN
-and infinities are refused.
+JSON bodies, signature in a header). Over HTTP: `Inquiry`, answered by `Standing`; `Leave`;
+`KeyRotation`, by which a node changes its key, and `KeySuccession`, by which the platform
+does. Unknown fields, numbers as text, NaN and infinities are refused.
 """
 
 from __future__ import annotations

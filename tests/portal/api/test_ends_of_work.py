@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from tasks import appeals, jobs, leases, nodes, outgoing, scheduling
+from tasks import appeals, jobs, leases, nodes, scheduling
 from tasks.models import Chunk, Node, Replica
 from tasks.reasons import ReplicaReason
 from tasks.verification import acceptance
@@ -60,7 +60,7 @@ def gold_failed(client, fleet, staff) -> Replica:
             height=sizes.get(each.position, (64, 48))[1],
             detections=[work.ELSEWHERE],
         )
-        for each in outgoing.assignment(replica, now=NOW).inputs
+        for each in work.assignment_of(replica, now=NOW).inputs
     ]
     work.take(work.report_of(replica, answers=answers))
     return replica

@@ -137,12 +137,7 @@ def smoke_failed(client, settings) -> Job:
 
 
 def app_errors(client, settings) -> Job:
-    nodes = factories.make_fleet(3, slots=32)
-    job = work.start(client, nodes, images=12, target_error="1e-3")
-    for node in nodes:  # alike, at three owners
-        for replica in [row for row in work.leased(job) if row.node_id == node.pk][:8]:
-            work.take(work.report_of(replica, status="failed", reason="model_died", answers=[]))
-    return job
+    return work.fail_alike(client)
 
 
 def finished(client, settings) -> Job:

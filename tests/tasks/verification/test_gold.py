@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.db import IntegrityError, transaction
 
-from tasks import blobs, leases, outgoing, scheduling
+from tasks import blobs, leases, scheduling
 from tasks.models import Blob, Chunk, Credibility, GoldItem, Item, Job, Replica, Strike
 from tasks.reasons import ReplicaReason
 from tasks.verification import gold
@@ -42,7 +42,7 @@ def start(client, nodes, *, stocked: int = 1, **fields) -> Job:
 
 def report_of(replica: Replica, *found):
     """Answer an assignment as it was sent, gold included: `found` on each picture."""
-    message = outgoing.assignment(replica, now=work.NOW)
+    message = work.assignment_of(replica, now=work.NOW)
     answers = [
         work.messages.Answer(
             position=each.position, width=64, height=48, detections=[*(found or (work.FOUND,))]
@@ -53,7 +53,7 @@ def report_of(replica: Replica, *found):
 
 
 def shown(replica: Replica) -> list[str]:
-    return [each.digest for each in outgoing.assignment(replica, now=work.NOW).inputs]
+    return [each.digest for each in work.assignment_of(replica, now=work.NOW).inputs]
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_all_who_have_a_chunk_are_sent_the_same_pictures_gold_among_them(client_
 def test_nothing_in_an_assignment_tells_gold_from_work(client_user, fleet, now):
     replica = work.leased(start(client_user, fleet, stocked=1))[0]
 
-    message = outgoing.assignment(replica, now=now)
+    message = work.assignment_of(replica, now=now)
 
     assert [each.position for each in message.inputs] == [0, 1]
     keys = [set(each.model_dump()) for each in message.inputs]
