@@ -29,6 +29,8 @@ FLOOD_SECONDS_MAX = 60
 #: As many as a node may have.
 FLOOD_CONNECTIONS = 3
 QUIET_SECONDS = 2.0
+#: How long a message of the other node is waited for.
+TAKEN_SECONDS_MAX = 60.0
 #: Until a node that used up its share of 1500 messages, 200 a second, is heard again.
 FORGIVEN_SECONDS = 5.0
 #: What a slot count in an ack may be.
@@ -79,7 +81,8 @@ class Watch:
             while not self._stop.is_set():
                 started = time.monotonic()
                 is_taken = self._send(channel)
-                while not is_taken():
+                # One that never comes counts as having taken that long.
+                while not is_taken() and time.monotonic() - started < TAKEN_SECONDS_MAX:
                     time.sleep(0.005)
                 self.taken_after.append(time.monotonic() - started)
 
