@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.db import connection
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 
-from tasks.models import Ack, Job, Node
+from tasks.models import Ack, Chunk, Job, Node
 from workers.protocol import messages
 
 #: An ack this late still counts: a small job may end before the slowest node has answered.
@@ -20,13 +20,18 @@ def accept(acks: Sequence[messages.AckMessage], *, now: datetime) -> list[str]:
     """Note each ack once, with its time; return the ids of the jobs that gained a node.
 
     Runs inside the caller's transaction. Acks of unknown jobs, and of jobs that ended a
-    while ago, change nothing.
+    while ago and want nobody since, change nothing.
     """
     assert connection.in_atomic_block
+    wants_more = Chunk.objects.filter(
+        job=OuterRef("pk"),
+        state__in=[Chunk.State.OPEN, Chunk.State.PROVISIONAL],
+        granted__lt=F("wanted"),
+    )  # uses index: chunk_ready
     jobs = {
         job.pk: job
         for job in Job.objects.filter(
-            Q(finished_at=None) | Q(finished_at__gt=now - LATE_MAX),
+            Q(finished_at=None) | Q(finished_at__gt=now - LATE_MAX) | Exists(wants_more),
             pk__in={ack.job for ack in acks},
             announced_at__isnull=False,
         )

@@ -12,14 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
-
-import httpx
-import psycopg2
 
 from portal.demo import sample, stack
 from tests import factories
 from tests.flows.puppet import Puppet
+from tests.servers import own_broker, own_database
 
 #: Short, so that a dead node's work is re-sent within a test's patience.
 LEASE_SECONDS = 4
@@ -115,7 +112,7 @@ def running(
     On the servers given, or on a fresh database and virtual host of the servers that the
     tests run on; `public_url` is of what stands before the portal's `port`.
     """
-    servers = servers or {**_own_database(), **_own_broker()}
+    servers = servers or {**own_database(), **own_broker()}
     port = port or stack.free_port()
     environment = {
         **_own_environment(),
@@ -149,42 +146,6 @@ broker.declare_topology()
 logins = cast.prepare(nodes={OPERATORS}, now=datetime.now(UTC))
 print(json.dumps({{name: asdict(login) for name, login in logins.items()}}))
 """
-
-
-def _own_database() -> dict[str, str]:
-    """Make a fresh database on the server the tests run on; SQLite needs only its folder."""
-    url = os.environ.get("DATABASE_URL", "")
-    if not url.startswith("postgres"):
-        return {"DATABASE_URL": ""}
-    name = f"flow_{secrets.token_hex(4)}"
-    parts = urlsplit(url)
-    connection = psycopg2.connect(url)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute(f'CREATE DATABASE "{name}"')
-    connection.close()
-    return {"DATABASE_URL": urlunsplit(parts._replace(path=f"/{name}"))}
-
-
-def _own_broker() -> dict[str, str]:
-    """Make a fresh virtual host and platform user; the file broker needs only its folder."""
-    url = os.environ.get("BROKER_URL", "")
-    if not url.startswith("amqp"):
-        return dict.fromkeys(stack.SERVER_VARIABLES[1:], "")
-    name, password = f"flow-{secrets.token_hex(4)}", secrets.token_hex(12)
-    address = urlsplit(url).netloc.rpartition("@")[2]
-    management = httpx.URL(os.environ["BROKER_MANAGEMENT_URL"])
-    with httpx.Client(
-        base_url=management.copy_with(username=None, password=None),
-        auth=(management.username, management.password),
-    ) as api:
-        api.put(f"/api/vhosts/{name}").raise_for_status()
-        rights = {"configure": ".*", "write": ".*", "read": ".*"}
-        api.put(f"/api/permissions/{name}/{management.username}", json=rights).raise_for_status()
-    return {
-        "BROKER_URL": f"amqp://{name}:{password}@{address}/{name}",
-        "BROKER_INGEST_URL": f"amqp://{name}-ingest:{password}@{address}/{name}",
-    }
 
 
 def _own_environment() -> dict[str, str]:

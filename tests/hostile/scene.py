@@ -238,11 +238,11 @@ def prepare(platform: Platform) -> Scene:
         )
     Puppet.enroll(url=platform.stack.url, token=extras["used_token"])
     scene = Scene(platform, attacker, victim, witness, mine, my_report, theirs, extras)
-    _wait_still(scene)
+    wait_still(scene)
     return scene
 
 
-def _wait_still(scene: Scene) -> None:
+def wait_still(scene: Scene) -> None:
     """Wait until the rewards are posted and two looks, further apart than a sweep, agree."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:

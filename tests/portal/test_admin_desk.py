@@ -6,6 +6,7 @@ import pytest
 from django.contrib import admin
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from portal import kyc
 from portal.models import KycCase, User
@@ -121,8 +122,9 @@ def test_staff_correct_what_an_account_is_for(desk, client_user):
 
 
 def test_the_desk_acts_on_several_nodes_and_jobs_as_the_pages_do(desk, client_user, staff):
-    nodes = factories.make_fleet(2)
-    job = scenes.finished_job(client_user, nodes, images=1)
+    now = timezone.now()  # an answer settles after a while
+    nodes = factories.make_fleet(2, last_seen_at=now)
+    job = scenes.finished_job(client_user, nodes, images=1, now=now)
     keys = [node.pk for node in nodes]
 
     for action in ("drain", "undrain", "quarantine", "lift", "replay"):

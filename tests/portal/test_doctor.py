@@ -6,6 +6,7 @@ import io
 
 import pytest
 from django.core.management import call_command
+from django.utils import timezone
 
 from payments import ledger
 from payments.models import LedgerAccount
@@ -52,9 +53,12 @@ def doctor() -> tuple[int, list[str]]:
 
 
 @pytest.fixture
-def finished_job(client_user, now):
-    job = work.start(client_user, factories.make_fleet(2))
-    work.take(*map(work.report_of, work.leased(job)))
+def finished_job(client_user):
+    """A job of this moment: the command reads the real clock, and rewards mature."""
+    now = timezone.now()
+    fleet = factories.make_fleet(2, last_seen_at=now)
+    job = work.start(client_user, fleet, now=now)
+    work.take(*map(work.report_of, work.leased(job)), now=now)
     ledger.post_intents(limit=100, now=now)
     return job
 

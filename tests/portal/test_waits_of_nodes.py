@@ -43,9 +43,10 @@ class Scene:
 
     def job(self, owner: User | None = None, *, others: int = 0, **fields) -> Job:
         """Submit a job that this node and `others` have acknowledged; give its work out."""
-        fellows = factories.make_fleet(others, slots=8, last_seen_at=timezone.now())
-        job = factories.make_job(owner or self.client, model=self.model.pk, **fields)
-        factories.announce(job, nodes=[self.node, *fellows])
+        now = timezone.now()
+        fellows = factories.make_fleet(others, slots=8, last_seen_at=now)
+        job = factories.make_job(owner or self.client, model=self.model.pk, now=now, **fields)
+        factories.announce(job, nodes=[self.node, *fellows], now=now)
         return job
 
     def give_out(self) -> None:
@@ -110,7 +111,7 @@ def quota_low(scene: Scene) -> None:
         failed = work.report_of(
             job.replicas.get(node=scene.node), status="failed", reason="model_died", answers=[]
         )
-        work.take(failed)
+        work.take(failed, now=timezone.now())
         Job.objects.filter(pk=job.pk).update(state=Job.State.CANCELLED)
     scene.job(images=8)
     scene.give_out()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tasks import acks, jobs
 from tasks.models import Ack, Job, Node
+from tasks.operations import quarantines
 from tests import factories
 from tests.tasks import work
 from workers.protocol import messages
@@ -94,6 +95,21 @@ def test_an_ack_for_a_job_that_waits_for_nobody_changes_nothing(job, node, now, 
     assert accept(ack_of(node, job.pk), now=now) == []
 
     assert work.everything() == before
+
+
+def test_a_finished_job_whose_answers_are_doubted_takes_nodes_again(client_user, node, staff, now):
+    fleet = factories.make_fleet(2)
+    job = work.start(client_user, fleet)
+    work.take(*(work.report_of(replica) for replica in work.leased(job)))
+    later = now + acks.LATE_MAX
+    assert Job.objects.get().state == Job.State.FINISHED
+    assert accept(ack_of(node, job.pk), now=later) == []
+
+    quarantines.impose(
+        node_id=fleet[0].pk, model_id=None, staff_id=staff.pk, note="Odd.", now=later
+    )
+
+    assert accept(ack_of(node, job.pk), now=later) == [job.pk]
 
 
 def test_an_ack_just_after_a_quick_jobs_end_still_counts(job, node, now):

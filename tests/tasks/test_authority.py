@@ -6,10 +6,12 @@ import itertools
 
 import pytest
 
-from tasks import authority, broker, ids, passwords
+from tasks import authority, broker, passwords
 from tasks.models import Node
 from tests import factories
 
+#: Well formed, and of no node.
+UNKNOWN = f"node_{'0' * 26}"
 PASSWORD = "a long and random password"
 
 
@@ -51,7 +53,7 @@ def test_a_node_without_a_password_cannot_log_in_with_none(node):
 
 
 @pytest.mark.parametrize(
-    "username", ["", "admin", "platform", "node-", "node-x", f"node-{ids.new_node()}", "node-\0"]
+    "username", ["", "admin", "platform", "node-", "node-x", f"node-{UNKNOWN}", "node-\0"]
 )
 def test_who_is_no_node_is_refused(node, username):
     assert not ask("user", node, username=username)

@@ -25,11 +25,11 @@ ELSEWHERE = (1, 0.9, 30.0, 10.0, 20.0, 20.0)
 NEARLY = (1, 0.88, 10.0, 10.0, 20.0, 20.0)
 
 
-def start(owner: User, nodes: Sequence[Node], **fields: Any) -> Job:
+def start(owner: User, nodes: Sequence[Node], *, now: datetime = NOW, **fields: Any) -> Job:
     """Submit a job of one image that all `nodes` have acknowledged, and schedule it."""
-    job = factories.make_job(owner, **fields)
-    factories.announce(job, nodes=nodes)
-    scheduling.assign_ready(now=NOW)
+    job = factories.make_job(owner, now=now, **fields)
+    factories.announce(job, nodes=nodes, now=now)
+    scheduling.assign_ready(now=now)
     job.refresh_from_db()
     return job
 

@@ -206,12 +206,13 @@ def test_the_page_costs_the_same_with_more_rows(as_staff, client_user):
         return len(captured)
 
     def more(images: int) -> None:
-        fleet = factories.make_fleet(3, slots=1)
-        job = work.start(client_user, fleet[:2], images=images)
-        factories.announce(job, nodes=fleet[2:])
-        Node.objects.update(last_seen_at=timezone.now())
+        now = timezone.now()
+        fleet = factories.make_fleet(3, slots=1, last_seen_at=now)
+        job = work.start(client_user, fleet[:2], images=images, now=now)
+        factories.announce(job, nodes=fleet[2:], now=now)
 
-    more(images=3)
+    for _ in range(3):  # by then there is a row of each kind
+        more(images=4)
     few = queries_of()
     for _ in range(3):
         more(images=4)
