@@ -117,7 +117,7 @@ class Puppet:
         )
         self.send("ack", message)
 
-    def next(self, model: type[messages.Message], *, seconds: float = 20) -> Any:
+    def next(self, model: type[messages.Message], *, seconds: float = 45) -> Any:
         """Wait for the next message of this type in the node's queue; skip others."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -18,7 +18,7 @@ from tests.flows.platform import Platform
 from tests.flows.puppet import Puppet
 from workers.config import Home
 
-READY_SECONDS = 90
+READY_SECONDS = 120
 
 
 @dataclass

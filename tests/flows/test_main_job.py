@@ -101,7 +101,7 @@ def test_a_node_killed_at_work_loses_nothing(platform, nodes, tmp_path):
         job_id = sample.submit(api, dataset=dataset)["id"]
         stack.wait_until(
             lambda: api.get(f"jobs/{job_id}/").json()["progress"]["provisional"] >= 1,
-            seconds=30,
+            seconds=60,
             what="the first result",
         )
         victim = platform.stack.processes["node-3"]

@@ -61,7 +61,7 @@ def test_after_a_sleep_the_node_asks_what_is_still_wanted_and_goes_on(platform, 
         node.start()
         dataset = sample.upload(api, name="noise", photos=[photo])
         job_id = sample.submit(api, dataset=dataset, target_error="1e-2")["id"]
-        node.wait(lambda state: state["assignments"], "to begin", seconds=30)
+        node.wait(lambda state: state["assignments"], "to begin", seconds=60)
         node.freeze()
         try:
             asleep = time.monotonic()
@@ -74,7 +74,7 @@ def test_after_a_sleep_the_node_asks_what_is_still_wanted_and_goes_on(platform, 
         finally:
             node.thaw()
 
-        seconds = node.wait(lambda state: not state["assignments"], "to give up", seconds=20)
+        seconds = node.wait(lambda state: not state["assignments"], "to give up", seconds=40)
         assert seconds < GIVE_UP_SECONDS
         assert node.state()["withdrawn"] == 1
         assert node.command("limits", "set", "bandwidth_kib=none").returncode == 0

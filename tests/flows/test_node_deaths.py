@@ -87,7 +87,7 @@ def test_a_late_answer_counts_while_nobody_else_was_faster(platform, submit, fin
     late.ack(job_id)
     assignment = late.next(messages.Assignment)
     stack.wait_until(
-        lambda: "lease_lost" in platform.events(job_id), seconds=30, what="the lease to end"
+        lambda: "lease_lost" in platform.events(job_id), seconds=60, what="the lease to end"
     )
     late.send("report", late.report(assignment))
     other.work(job_id)

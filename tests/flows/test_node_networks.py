@@ -102,7 +102,7 @@ def test_a_result_made_while_the_broker_is_away_arrives_and_is_paid_once(platfor
 
         line.go_down()
         node.wait(lambda state: state["unconfirmed_reports"] == 1, "to finish", seconds=90)
-        node.wait(lambda state: state["trouble"] != "", "to say what is wrong", seconds=30)
+        node.wait(lambda state: state["trouble"] != "", "to say what is wrong", seconds=60)
         line.come_up()
 
         node.wait(lambda state: state["unconfirmed_reports"] == 0, "the receipt", seconds=90)

@@ -74,7 +74,7 @@ def job_of(platform, job_id: str) -> dict:
         return api.get(f"jobs/{job_id}/").raise_for_status().json()
 
 
-def wait_for(look, seconds: float = 30):
+def wait_for(look, seconds: float = 60):
     """Return what `look` answers once it answers anything."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
