@@ -1,9 +1,10 @@
 """What a chunk costs in the database, step by step; one process with one database.
 
-Called by `bench.growth` as `growing.main()` with CHUNKS on the command line: measures with the database that DATABASE_URL names, which is
-filled with CHUNKS past ones if it is empty; its last line is JSON: step -> microseconds a
-chunk. The statements are those that ingest, scheduler and poster run, through the same
-functions; nothing is sent, for that costs the same with any past.
+Called by `bench.databases` as `growing.fill()` with a number of past chunks on the command
+line, and by `bench.growth` as `growing.main()`, whose last line is JSON: step -> microseconds
+a chunk; both with the database that DATABASE_URL names. The statements are those that ingest,
+scheduler and poster run, through the same functions; nothing is sent, for that costs the same
+with any past.
 """
 
 from __future__ import annotations
@@ -101,15 +102,13 @@ def _scene() -> history.Scene:
     )
 
 
+def fill() -> None:
+    """Give an empty database its past."""
+    history.fill(history.prepare(nodes=NODES, now=datetime.now(UTC)), chunks=int(sys.argv[1]))
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")
+
+
 def main() -> None:
-    """Fill the database if it is empty; measure; print."""
-    if not Node.objects.exists():
-        scene = history.prepare(nodes=NODES, now=datetime.now(UTC))
-        history.fill(scene, chunks=int(sys.argv[1]))
-        with connection.cursor() as cursor:
-            cursor.execute("VACUUM ANALYZE")
+    """Measure and print."""
     print(json.dumps(measure()))
-
-
-if __name__ == "__main__":
-    main()

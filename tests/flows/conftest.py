@@ -5,6 +5,18 @@ from __future__ import annotations
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def _puppets_leave(request):
+    """Retire the puppets of a test: an idle one would be given the next test's rechecks."""
+    if "platform" not in request.fixturenames:
+        yield
+        return
+    platform = request.getfixturevalue("platform")
+    before = len(platform.puppets)
+    yield
+    platform.dismiss(platform.puppets[before:])
+
+
 @pytest.fixture
 def submit(platform):
     """Return a function that buys a job on `images` small pictures and returns its id."""

@@ -7,9 +7,9 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class Platform:
 
     stack: stack.Stack
     logins: Mapping[str, Mapping[str, Any]]
+    #: Role and node of each puppet that was enrolled.
+    puppets: list[tuple[str, str]] = field(default_factory=list)
 
     def api(self, role: str = "client"):
         """Open the API as one of the cast."""
@@ -71,7 +73,15 @@ class Platform:
         role = "operator" if number == 1 else f"operator-{number}"
         with self.api(role) as api:
             token = api.post("nodes/enrollments/").raise_for_status().json()["token"]
-        return Puppet.enroll(url=self.stack.url, token=token)
+        puppet = Puppet.enroll(url=self.stack.url, token=token)
+        self.puppets.append((role, puppet.node_id))
+        return puppet
+
+    def dismiss(self, puppets: Sequence[tuple[str, str]]) -> None:
+        """Retire puppets, so that no later job waits for them."""
+        for role, node_id in puppets:
+            with self.api(role) as api:
+                api.post(f"nodes/{node_id}/retire/")
 
     def submit(self, *, images: int = 1, **fields: Any) -> str:
         """Buy a job on `images` small pictures as the client; return its id."""

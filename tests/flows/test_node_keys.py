@@ -19,22 +19,10 @@ def public_key(node) -> str:
     return signatures.public_text(identity.load_key(node.home.key_file))
 
 
-def work_with(platform, node, partner) -> None:
-    """Let the node and another owner's puppet do a job that both are paid for."""
-    partner.beat()
-    job_id = platform.submit()
-    partner.work(job_id, found=[])  # the small pictures are of one colour
-
-    outcome = platform.finish(job_id)
-
-    assert outcome.job["state"] == "finished"
-    assert node.worked(job_id) == ["accepted"]
-
-
 def test_rotating_by_command_ends_the_old_key_and_password(platform):
     with real_node.running(platform, 41) as node:
         partner = platform.puppet(2)
-        work_with(platform, node, partner)
+        node.work_with(partner)
         old_key, old_config = public_key(node), node.config
 
         refused = node.command("rotate")
@@ -55,7 +43,7 @@ def test_rotating_by_command_ends_the_old_key_and_password(platform):
         if "amqp" in old_config["broker"]["url"]:
             assert node.config["broker"]["password"] != old_config["broker"]["password"]
         node.start()
-        work_with(platform, node, partner)
+        node.work_with(partner)
         _thief_is_refused(node, stolen)
 
 
@@ -77,7 +65,7 @@ def test_a_running_node_follows_the_platforms_new_key(platform):
         changed = platform.manage("change_platform_key")
 
         assert changed.returncode == 0, changed.stderr
-        work_with(platform, node, partner)
+        node.work_with(partner)
         new = node.config["platform_key"]
         assert new != old
         assert new in changed.stdout

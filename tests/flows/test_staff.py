@@ -51,15 +51,15 @@ def puppets(platform, *numbers: int) -> list[Puppet]:
 
 
 @contextmanager
-def at_work(node: Puppet, assignment: messages.Assignment) -> Iterator[None]:
-    """Let the node say every second that it computes."""
+def beating(node: Puppet, *running: str) -> Iterator[None]:
+    """Let the node say every second that it lives, and what it computes."""
     is_over = threading.Event()
 
     def beat() -> None:
         while not is_over.wait(1):
-            node.beat(assignment.assignment)
+            node.beat(*running)
 
-    node.beat(assignment.assignment)
+    node.beat(*running)
     thread = threading.Thread(target=beat)
     thread.start()
     try:
@@ -90,7 +90,7 @@ def test_a_node_that_lost_its_messages_is_sent_them_again(platform, desk, submit
     first.ack(job_id)
     lost = first.next(messages.Assignment)
     # Begun, so no sweep sends it again.
-    with at_work(first, lost):
+    with beating(first, lost.assignment):
         page = desk.post(f"/operations/nodes/{first.node_id}/replay/")
         assert "1 assignments" in page
         again = first.next(messages.Assignment)
@@ -127,7 +127,10 @@ def test_what_a_quarantined_node_answered_is_computed_again(platform, desk, subm
     page = desk.post(f"/operations/nodes/{odd.node_id}/quarantine/", model="", note="Odd.")
 
     assert "Quarantined; answers doubted: 1." in page
-    third.work(job_id)
+    third.ack(job_id)
+    with beating(third):
+        assignment = third.next(messages.Assignment)
+    third.send("report", third.report(assignment))
 
     def is_confirmed() -> bool:
         return "0 in question" in desk.browser.get(f"/operations/jobs/{job_id}/").text
