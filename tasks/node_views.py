@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Count, Q
 
 from payments import queries as payments_queries
-from tasks import allowances, fleet, idleness, reasons, records
+from tasks import allowances, fleet, idleness, near_misses, reasons, records
 from tasks.models import Node, Replica
 
 NOTHING = payments_queries.Earnings(pending_minor=0, frozen_minor=0, available_minor=0)
@@ -40,6 +40,8 @@ class NodeView:
     software_version: str
     numeric_class: str
     credibility: Sequence[records.Record]
+    #: Answers that were nearly right and are not forgiven, the newest first.
+    warnings: Sequence[near_misses.NearMiss]
     accepted: int
     rejected: int
     lost: int
@@ -51,12 +53,12 @@ class NodeView:
 
 
 def node_view(node: Node, *, now: datetime) -> NodeView:
-    """Describe a node; three queries, and up to eleven while it is idle and work waits."""
+    """Describe a node; four queries, and up to eleven more while it is idle and work waits."""
     return _node_views([node], now=now)[0]
 
 
 def node_views(owner_id: int, *, now: datetime) -> list[NodeView]:
-    """Describe an operator's nodes, newest first; four queries for any number, and up to eleven."""
+    """Describe an operator's nodes, newest first; five queries for any number, and up to eleven more."""
     nodes = Node.objects.filter(owner_id=owner_id).order_by("-enrolled_at", "-pk")
     return _node_views(list(nodes), now=now)
 
@@ -76,6 +78,7 @@ def _node_views(nodes: Sequence[Node], *, now: datetime) -> list[NodeView]:
     node_ids = [node.pk for node in nodes]
     earned = payments_queries.earnings(node_ids)
     believed = records.of_nodes(node_ids, now=now)
+    warned = near_misses.standing(node_ids)
     running = {node_id: row["running"] for node_id, row in work.items()}
     shown = idleness.shown(nodes, running=running, believed=believed, now=now)
     return [
@@ -84,6 +87,7 @@ def _node_views(nodes: Sequence[Node], *, now: datetime) -> list[NodeView]:
             work.get(node.pk, {}),
             earned.get(node.pk, NOTHING),
             believed.get(node.pk, []),
+            warned.get(node.pk, []),
             *shown[node.pk],
         )
         for node in nodes
@@ -95,6 +99,7 @@ def _node_view(
     work: Mapping[str, Any],
     earned: payments_queries.Earnings,
     believed: Sequence[records.Record],
+    warned: Sequence[near_misses.NearMiss],
     state: str,
     reason: str,
 ) -> NodeView:
@@ -116,6 +121,7 @@ def _node_view(
         software_version=node.software_version,
         numeric_class=node.numeric_class,
         credibility=believed,
+        warnings=warned,
         accepted=work.get("accepted", 0),
         rejected=work.get("rejected", 0),
         lost=work.get("lost", 0),

@@ -16,9 +16,10 @@ from rest_framework.response import Response
 from portal import access
 from portal.api import base, fields, idempotency, node_limits, pagination
 from portal.api.authentication import signed_in
+from portal.api.replicas import NearMissOutput
 from tasks import identity, node_views, nodes, rotation, standing, succession
 from tasks.models import Credibility, Node
-from workers.protocol import messages, signatures
+from workers.protocol import limits, messages, signatures
 
 TOKEN_LENGTH_MAX = 200
 PUBLIC_KEY_LENGTH_MAX = 100
@@ -78,6 +79,9 @@ class NodeOutput(serializers.Serializer[Any]):
     )
     credibility = Record(
         many=True, help_text="How far its unchecked answers are believed, per model version."
+    )
+    warnings = NearMissOutput(
+        many=True, help_text="Answers that were nearly right and are not forgiven, newest first."
     )
     slots = serializers.IntegerField()
     limits = node_limits.LimitsOutput()
@@ -294,6 +298,13 @@ class NodeStanding(base.OpenEndpoint):
 
         state = serializers.CharField()
         reason = serializers.CharField()
+        warnings = serializers.SerializerMethodField(
+            help_text="Answers that were nearly right, in words; the newest few."
+        )
+
+        @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+        def get_warnings(self, view: node_views.NodeView) -> list[str]:
+            return [warning.told for warning in view.warnings[: limits.WARNINGS_MAX]]
 
     @extend_schema(operation_id="nodes_standing", responses=Output, **SIGNED)
     def post(self, request: Request, node_id: str) -> Response:

@@ -133,13 +133,13 @@ def test_an_operator_sees_their_own_nodes_newest_first(operator, stranger, now):
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_any_number_of_silent_nodes_takes_four_queries(
+def test_any_number_of_silent_nodes_takes_five_queries(
     operator, now, count, django_assert_num_queries
 ):
     for _ in range(count):
         factories.make_node(operator, last_seen_at=None)
 
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         node_views.node_views(operator.pk, now=now)
 
 
@@ -150,7 +150,7 @@ def test_any_number_of_idle_nodes_takes_two_more_to_see_that_no_work_waits(
     for _ in range(count):
         factories.make_node(operator)
 
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         node_views.node_views(operator.pk, now=now)
 
 
@@ -164,16 +164,16 @@ def test_any_number_of_idle_nodes_takes_eleven_to_say_why_others_get_the_work(
         job.chunks.update(numeric_class="another")
         factories.announce(job, nodes=nodes)
 
-    with django_assert_num_queries(15):
+    with django_assert_num_queries(16):
         views = node_views.node_views(operator.pk, now=now)
 
     assert {view.reason for view in views} == {"no_work_for_class"}
 
 
-def test_one_silent_node_takes_three_queries(operator, now, django_assert_num_queries):
+def test_one_silent_node_takes_four_queries(operator, now, django_assert_num_queries):
     node = factories.make_node(operator, last_seen_at=None)
 
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         node_views.node_view(node, now=now)
 
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 from tasks.models import EnrollmentToken, Node
 from tests import factories
 from tests.portal.api import calls
+from tests.tasks import refusals
 from workers.identity import Enrolled
 from workers.protocol import manifest, messages, signatures
 
@@ -163,6 +164,7 @@ def test_the_operator_sees_the_node_in_the_shape_of_the_contract(operator_api, o
         "enrolled_at": shown["enrolled_at"],
         "clock_skew_seconds": None,
         "credibility": [],
+        "warnings": [],
         "slots": 1,
         "limits": shown["limits"],
         "hardware": {},
@@ -275,7 +277,39 @@ def test_a_machine_hears_by_its_key_what_its_page_says(machine, operator, state,
     answer = inquire(machine, node, key)
 
     assert answer.status_code == 200
-    assert answer.json() == {"state": state, "reason": reason or state}
+    assert answer.json() == {"state": state, "reason": reason or state, "warnings": []}
+
+
+def test_a_machine_hears_of_answers_that_were_nearly_right(machine, operator, client_user):
+    key = factories.make_key()
+    node = factories.make_node(operator, key=key)
+    refusals.nearly(client_user, [node, *factories.make_fleet(4)], checks=50)
+
+    told = messages.Standing.model_validate_json(inquire(machine, node, key).content)
+
+    (warning,) = told.warnings
+    assert warning.startswith("2026-11-25 12:00 UTC: An answer with Tiny detector was nearly right")
+
+
+def test_an_operator_reads_of_answers_that_were_nearly_right(operator_api, operator, client_user):
+    node = factories.make_node(operator)
+    missed = refusals.nearly(client_user, [node, *factories.make_fleet(4)], checks=50)
+
+    (warning,) = calls.get(operator_api, f"nodes/{node.pk}/").json()["warnings"]
+    (work,) = calls.get(operator_api, f"nodes/{node.pk}/replicas/").json()["results"]
+
+    assert warning == work["near_miss"]
+    assert warning.pop("text").startswith("An answer with Tiny detector was nearly right")
+    assert warning == {
+        "replica": str(missed.pk),
+        "model": missed.job.model_id,
+        "model_name": "Tiny detector",
+        "found_at": "2026-11-25T12:00:00Z",
+        "is_strike": False,
+        "is_paid": False,
+        "checks_lost": 25.0,
+        "answers_left": 500,
+    }
 
 
 def test_nobody_else_hears_it(machine, operator):
