@@ -39,6 +39,8 @@ class NodeView:
     hardware: Mapping[str, Any]
     software_version: str
     numeric_class: str
+    #: By its own measure of the platform's detector, of one slot; None before it was measured.
+    benchmark_image_ms: float | None
     credibility: Sequence[records.Record]
     #: Answers that were nearly right and are not forgiven, the newest first.
     warnings: Sequence[near_misses.NearMiss]
@@ -120,6 +122,7 @@ def _node_view(
         hardware=node.hardware,
         software_version=node.software_version,
         numeric_class=node.numeric_class,
+        benchmark_image_ms=_benchmark_image_ms(node),
         credibility=believed,
         warnings=warned,
         accepted=work.get("accepted", 0),
@@ -130,3 +133,8 @@ def _node_view(
         available_minor=earned.available_minor,
         paid_minor=0,
     )
+
+
+def _benchmark_image_ms(node: Node) -> float | None:
+    speed = float(node.profile.get("images_per_second", 0))
+    return round(1000 / speed, 1) if speed > 0 else None

@@ -42,6 +42,13 @@ class Record(serializers.Serializer[Any]):
     barred_until = serializers.DateTimeField(
         allow_null=True, help_text="No work of this model until then."
     )
+    image_ms = serializers.FloatField(
+        allow_null=True,
+        help_text="Milliseconds a picture took of late, learned from accepted answers.",
+    )
+    images_in_time = serializers.IntegerField(
+        allow_null=True, help_text="Pictures it computes in the 10 s that a chunk may take."
+    )
     staff_note = serializers.CharField(
         help_text="What staff say of a quarantine of theirs; empty else."
     )
@@ -88,6 +95,10 @@ class NodeOutput(serializers.Serializer[Any]):
     hardware = serializers.DictField()
     software_version = serializers.CharField()
     numeric_class = serializers.CharField()
+    benchmark_image_ms = serializers.FloatField(
+        allow_null=True,
+        help_text="A slot's own measure of the platform's detector, milliseconds a picture.",
+    )
     work = Work(source="*")
     asset = fields.Asset()
     earnings = Earnings(source="*")

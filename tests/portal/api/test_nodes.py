@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from tasks.models import EnrollmentToken, Node
+from tasks.models import Credibility, EnrollmentToken, Node
 from tests import factories
 from tests.portal.api import calls
 from tests.tasks import refusals
@@ -170,6 +170,7 @@ def test_the_operator_sees_the_node_in_the_shape_of_the_contract(operator_api, o
         "hardware": {},
         "software_version": "",
         "numeric_class": "",
+        "benchmark_image_ms": None,
         "work": {"running": 0, "accepted": 0, "rejected": 0, "lost": 0},
         "asset": "PI",
         "earnings": {
@@ -289,6 +290,29 @@ def test_a_machine_hears_of_answers_that_were_nearly_right(machine, operator, cl
 
     (warning,) = told.warnings
     assert warning.startswith("2026-11-25 12:00 UTC: An answer with Tiny detector was nearly right")
+
+
+def test_an_operator_reads_its_pace_beside_its_own_measure(operator_api, operator):
+    node = factories.make_node(operator, profile={"images_per_second": 12.5})
+    model = factories.make_model()
+    Credibility.objects.create(node=node, model=model, image_ms=123.456)
+
+    shown = calls.get(operator_api, f"nodes/{node.pk}/").json()
+
+    (record,) = shown["credibility"]
+    assert (record["image_ms"], record["images_in_time"]) == (123.5, 80)
+    assert shown["benchmark_image_ms"] == 80.0
+
+
+def test_a_pace_that_nobody_knows_is_null(operator_api, operator):
+    node = factories.make_node(operator)
+    Credibility.objects.create(node=node, model=factories.make_model())
+
+    shown = calls.get(operator_api, f"nodes/{node.pk}/").json()
+
+    (record,) = shown["credibility"]
+    assert (record["image_ms"], record["images_in_time"]) == (None, None)
+    assert shown["benchmark_image_ms"] is None
 
 
 def test_an_operator_reads_of_answers_that_were_nearly_right(operator_api, operator, client_user):
