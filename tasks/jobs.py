@@ -14,7 +14,7 @@ from django.db.models import F
 
 from payments import pricing
 from tasks import bulk, chunking, costs, dispatch, events, fleet, requests, settlement
-from tasks.errors import Refused
+from tasks.errors import WrongState
 from tasks.models import Chunk, Item, Job, Replica
 from tasks.reasons import EventCode, JobReason, ReplicaReason
 from tasks.verification import smoke
@@ -27,12 +27,6 @@ OVERHEAD_SECONDS = 0.5
 P90_OVER_P50 = 1.6
 
 _OPEN = (Job.State.QUEUED, Job.State.RUNNING, Job.State.PAUSED)
-
-
-class WrongState(Refused):
-    """The job's state does not allow it."""
-
-    code, status = "wrong_state", 409
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,18 +54,18 @@ class NodeView:
     paid_minor: int
 
 
-def node_view(node: Node, *, now: datetime) -> NodeView:
+def of_node(node: Node, *, now: datetime) -> NodeView:
     """Describe a node; four queries, and up to eleven more while it is idle and work waits."""
-    return _node_views([node], now=now)[0]
+    return _views([node], now=now)[0]
 
 
-def node_views(owner_id: int, *, now: datetime) -> list[NodeView]:
+def of_owner(owner_id: int, *, now: datetime) -> list[NodeView]:
     """Describe an operator's nodes, newest first; five queries for any number, and up to eleven more."""
     nodes = Node.objects.filter(owner_id=owner_id).order_by("-enrolled_at", "-pk")
-    return _node_views(list(nodes), now=now)
+    return _views(list(nodes), now=now)
 
 
-def _node_views(nodes: Sequence[Node], *, now: datetime) -> list[NodeView]:
+def _views(nodes: Sequence[Node], *, now: datetime) -> list[NodeView]:
     work: dict[str, dict[str, Any]] = {
         row["node"]: dict(row)
         for row in Replica.objects.filter(node__in=nodes)
@@ -84,7 +84,7 @@ def _node_views(nodes: Sequence[Node], *, now: datetime) -> list[NodeView]:
     running = {node_id: row["running"] for node_id, row in work.items()}
     shown = idleness.shown(nodes, running=running, believed=believed, now=now)
     return [
-        _node_view(
+        _view(
             node,
             work.get(node.pk, {}),
             earned.get(node.pk, NOTHING),
@@ -96,7 +96,7 @@ def _node_views(nodes: Sequence[Node], *, now: datetime) -> list[NodeView]:
     ]
 
 
-def _node_view(
+def _view(
     node: Node,
     work: Mapping[str, Any],
     earned: payments_queries.Earnings,

@@ -209,7 +209,7 @@ class Nodes(base.Endpoint):
         """List my nodes, newest first."""
         user = signed_in(request)
         page = pagination.paginate(request, access.nodes(user), order=("enrolled_at", "pk"))
-        views = {view.id: view for view in node_views.node_views(user.pk, now=timezone.now())}
+        views = {view.id: view for view in node_views.of_owner(user.pk, now=timezone.now())}
         results = NodeOutput([views[node.pk] for node in page.rows], many=True).data
         return Response(page.answer(results))
 
@@ -230,7 +230,7 @@ class OneNode(base.Endpoint):
     def get(self, request: Request, node_id: str) -> Response:
         """Show one of my nodes."""
         node = access.node(signed_in(request), node_id)
-        return Response(NodeOutput(node_views.node_view(node, now=timezone.now())).data)
+        return Response(NodeOutput(node_views.of_node(node, now=timezone.now())).data)
 
     @extend_schema(
         operation_id="nodes_change", request=node_limits.NodeChange, responses=NodeOutput
@@ -240,7 +240,7 @@ class OneNode(base.Endpoint):
         body = base.read(node_limits.NodeChange, request)
         node = access.node(signed_in(request), node_id)
         changed = nodes.change_wishes(node_id=node.pk, changes=body["limits"])
-        return Response(NodeOutput(node_views.node_view(changed, now=timezone.now())).data)
+        return Response(NodeOutput(node_views.of_node(changed, now=timezone.now())).data)
 
 
 class _Steer(base.Endpoint):
@@ -252,7 +252,7 @@ class _Steer(base.Endpoint):
         base.read(fields.Nothing, request)
         now = timezone.now()
         node = change(node_id=access.node(signed_in(request), node_id).pk, now=now)
-        return Response(NodeOutput(node_views.node_view(node, now=now)).data)
+        return Response(NodeOutput(node_views.of_node(node, now=now)).data)
 
 
 class PauseNode(_Steer):

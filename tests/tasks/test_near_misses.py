@@ -169,7 +169,7 @@ def test_nobody_else_is_told_of_or_named(node, missed, stranger):
 
 
 def test_a_nodes_view_holds_its_warnings(node, missed, django_assert_num_queries):
-    view = node_views.node_view(Node.objects.get(pk=node.pk), now=NOW + timedelta(days=1))
+    view = node_views.of_node(Node.objects.get(pk=node.pk), now=NOW + timedelta(days=1))
 
     assert [warning.replica_id for warning in view.warnings] == [str(missed.pk)]
     everybody = list(Node.objects.values_list("pk", flat=True))
