@@ -97,6 +97,33 @@ class Earnings:
     available_minor: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """Movements that were decided and are not made yet."""
+
+    #: To be posted at once, and when the oldest of them was decided.
+    ready: int
+    oldest_ready_at: datetime | None
+    #: Rewards whose time has come, not yet available.
+    due: int
+
+
+def waiting(*, now: datetime, count_max: int) -> Waiting:
+    """Say how far the poster is behind; counts stop at `count_max`.
+
+    Three queries, over intent_ready and intent_due.
+    """
+    ready = TransferIntent.objects.filter(posted_at__isnull=True, due_at__isnull=True)
+    due = TransferIntent.objects.filter(
+        posted_at__isnull=True, due_at__lte=now, frozen_at__isnull=True, voided_at__isnull=True
+    )
+    return Waiting(
+        ready=ready.order_by()[:count_max].count(),
+        oldest_ready_at=ready.order_by("pk").values_list("created_at", flat=True).first(),
+        due=due.order_by()[:count_max].count(),
+    )
+
+
 def wallet(owner_id: int) -> Wallet:
     """Return the balances of a user; zeros for who has never had money. Two queries."""
     balances, debits = dict[str, int](), dict[str, int]()

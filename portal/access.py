@@ -34,7 +34,7 @@ _ID = re.compile(r"[a-z]{1,8}_[0-9a-z]{26}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,18}")
 _NUMBER_MAX = 2**63 - 1
 #: What belongs to a piece of work.
-_WORK = ("node", "chunk", "job__model", "gold", "appeal")
+_WORK = ("node", "chunk", "job__model", "gold", "strike", "appeal")
 
 
 class NotFound(Http404):

@@ -46,13 +46,20 @@ NO_AUTHORITY = Error(
     hint="Set BROKER_AUTHORITY and run `manage.py authority`.",
     id="nodefolk.E008",
 )
+SHORT_TOKEN = Error(
+    "The scrape token can be guessed.",
+    hint="Set NODEFOLK_METRICS_TOKEN to 32 random characters or more, or to nothing.",
+    id="nodefolk.E009",
+)
+#: Characters of a secret that is chosen at random.
+TOKEN_LENGTH_MIN = 32
 
 
 def check_embedded_parts(
     app_configs: Sequence[AppConfig] | None,  # noqa: ARG001  # Django's own signature
     **kwargs: Any,  # noqa: ARG001
 ) -> list[CheckMessage]:
-    """Refuse the embedded parts when debugging is off."""
+    """Refuse the embedded parts, and secrets that are none, when debugging is off."""
     if settings.IS_TRIAL:
         return []
     found = [
@@ -60,6 +67,7 @@ def check_embedded_parts(
         (FILE_BROKER, _is_file_broker() or not settings.BROKER_MANAGEMENT_URL),
         (SECRET_KEY, settings.IS_SECRET_EMBEDDED),
         (EMAIL, settings.EMAIL_BACKEND.endswith("console.EmailBackend")),
+        (SHORT_TOKEN, 0 < len(settings.METRICS_TOKEN) < TOKEN_LENGTH_MIN),
     ]
     return [error for error, is_found in found if is_found]
 

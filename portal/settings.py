@@ -262,6 +262,8 @@ REST_FRAMEWORK = {
     # Proxies of our own in front: with none, X-Forwarded-For is anyone's word and is ignored.
     "NUM_PROXIES": env.integer("NODEFOLK_PROXIES", 0),
 }
+# What a monitoring system shows to read `GET /api/v1/metrics`; without it only staff may.
+METRICS_TOKEN = env.text("NODEFOLK_METRICS_TOKEN", "")
 SPECTACULAR_SETTINGS = {
     "TITLE": "Nodefolk",
     "VERSION": "1",

@@ -17,6 +17,7 @@ from django.db import transaction
 from pydantic import ValidationError
 
 from tasks import acks, dispatch, floods, leases, nodes, reports, scheduling
+from tasks.errors import WrongState
 from tasks.models import Node
 from tasks.reasons import NodeReason
 from tasks.verification import batches, gold, strikes
@@ -142,7 +143,7 @@ def _within_share(
 def _cut_off(node_id: str, *, now: datetime) -> None:
     try:
         nodes.suspend(node_id=node_id, now=now, reason=NodeReason.FLOODING)
-    except (nodes.WrongState, Node.DoesNotExist):
+    except (WrongState, Node.DoesNotExist):
         return  # another ingest process, or staff, was first; or it is nobody
     logger.warning("a flooding node was cut off", extra={"node_id": node_id})
 

@@ -28,8 +28,12 @@ def chunk_size(*, images: int, nodes: int, image_ms: float, images_max: int = IM
     While no node is there, one is expected.
     """
     spread = images // (max(1, nodes) * CHUNKS_PER_NODE)
-    bound = int(CHUNK_MS_MAX // max(1.0, image_ms))
-    return max(1, min(spread, bound, images_max, IMAGES_MAX))
+    return max(1, min(spread, images_in_time(image_ms), images_max, IMAGES_MAX))
+
+
+def images_in_time(image_ms: float) -> int:
+    """Return how many images are computed in CHUNK_MS_MAX at this pace; one at least."""
+    return max(1, int(CHUNK_MS_MAX // max(1.0, image_ms)))
 
 
 def expected_count(*, images: int, size: int, nodes: int) -> int:

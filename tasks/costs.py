@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from tasks import fleet
-from tasks.models import Credibility
+from django.db.models import QuerySet
+
+from tasks.models import Credibility, Node
 from tasks.verification import acceptance
 
 #: Nodes with a record looked at; of a larger fleet these are sample enough.
@@ -24,7 +25,7 @@ NODES_MAX = 5000
 class Outlook:
     """How many answers a chunk will need, as the fleet is now."""
 
-    #: Mean over the nodes online that a chunk may go to first.
+    #: Mean over the nodes that a chunk may go to first.
     replicas: float
     #: Share of them whose answer needs no second one, 0..1.
     believed_share: float
@@ -50,14 +51,13 @@ def expect(*, target_error: str, mode: str, checks_tenths: Mapping[int, int]) ->
     )
 
 
-def records(*, model_id: str, now: datetime) -> Counter[int]:
-    """Count the nodes online by their checks for the model, in tenths; two queries.
+def records(*, model_id: str, nodes: QuerySet[Node], now: datetime) -> Counter[int]:
+    """Count the nodes by their checks for the model, in tenths; two queries.
 
     Those that may not work for now, because they were caught or staff say so, are left out.
     """
-    online = fleet.online(now=now)
     known = list(
-        Credibility.objects.filter(model=model_id, node__in=online)
+        Credibility.objects.filter(model=model_id, node__in=nodes)
         .order_by("pk")
         .values_list("checks_tenths", "state", "barred_until", "quarantined_at")[:NODES_MAX]
     )
@@ -68,7 +68,7 @@ def records(*, model_id: str, now: datetime) -> Counter[int]:
         and (until is None or until <= now)
         and quarantined_at is None
     )
-    counted[0] += max(0, online.count() - len(known))
+    counted[0] += max(0, nodes.count() - len(known))
     return +counted
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from django.db.models import Count, F, IntegerField, Q, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce, Right
 
-from tasks import pace
+from tasks import allowances, pace
 from tasks.models import CatalogModel, Credibility, Node, Replica
 from tasks.reasons import NodeReason
 from workers.protocol import limits
@@ -39,6 +39,14 @@ def online(*, now: datetime) -> QuerySet[Node]:
     )
 
 
+def serving(client_category: str, *, now: datetime) -> QuerySet[Node]:
+    """Return the nodes online whose limits let them work for such clients, in no order.
+
+    What a job of theirs may count on: to the others it is not given (`matching`).
+    """
+    return allowances.serving(online(now=now), client_category=client_category)
+
+
 def online_count(*, now: datetime, buckets: str = "") -> int:
     """Return how many nodes could take work now, of these `samples.BUCKETS` alone; one query."""
     found = online(now=now)
@@ -47,15 +55,15 @@ def online_count(*, now: datetime, buckets: str = "") -> int:
     return found.count()
 
 
-def image_ms(model: CatalogModel, *, share: float, now: datetime) -> float:
-    """Return the milliseconds in which `share` of the nodes online compute a picture; one query.
+def image_ms(model: CatalogModel, *, share: float, nodes: QuerySet[Node]) -> float:
+    """Return the milliseconds in which `share` of the nodes compute a picture; one query.
 
     While too few of them are known, what the model's trial run took.
     """
     known = list(
-        Credibility.objects.filter(
-            model=model, node__in=online(now=now), image_ms__isnull=False
-        ).values_list("image_ms", flat=True)[:PACES_MAX]
+        Credibility.objects.filter(model=model, node__in=nodes, image_ms__isnull=False).values_list(
+            "image_ms", flat=True
+        )[:PACES_MAX]
     )
     found = pace.quantile([each for each in known if each], share=share)
     return float(model.image_ms) if found is None or len(known) < PACES_MIN else found

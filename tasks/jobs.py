@@ -14,7 +14,7 @@ from django.db.models import F
 
 from payments import pricing
 from tasks import bulk, chunking, costs, dispatch, events, fleet, requests, settlement
-from tasks.errors import Refused
+from tasks.errors import WrongState
 from tasks.models import Chunk, Item, Job, Replica
 from tasks.reasons import EventCode, JobReason, ReplicaReason
 from tasks.verification import smoke
@@ -29,12 +29,6 @@ P90_OVER_P50 = 1.6
 _OPEN = (Job.State.QUEUED, Job.State.RUNNING, Job.State.PAUSED)
 
 
-class WrongState(Refused):
-    """The job's state does not allow it."""
-
-    code, status = "wrong_state", 409
-
-
 @dataclass(frozen=True, kw_only=True)
 class Quote:
     """What the job would cost and how long it may take, as things stand."""
@@ -47,29 +41,41 @@ class Quote:
     chunks: int
     replicas_planned: int
     replicas_expected: int
-    #: Share of the nodes online whose answer needs no second one, 0..1.
+    #: Share of the nodes it may go to whose answer needs no second one, 0..1.
     believed_share: float
     eta_p50_seconds: int
     eta_p90_seconds: int
     lines: Sequence[pricing.PriceLine]
 
 
-def quote(*, owner_id: int, request: requests.JobRequest, now: datetime) -> Quote:
+def quote(
+    *,
+    owner_id: int,
+    request: requests.JobRequest,
+    now: datetime,
+    client_category: str = Job.ClientCategory.UNDECLARED,
+) -> Quote:
     """Price a job without buying it.
+
+    `client_category`: what the owner's account is for; only nodes that work for such clients
+    are counted on.
 
     Raises:
         Refused: with the field and code of what cannot be bought.
     """
-    plan = requests.plan(owner_id=owner_id, request=request, now=now)
+    plan = requests.plan(
+        owner_id=owner_id, request=request, client_category=client_category, now=now
+    )
+    serving = fleet.serving(client_category, now=now)
     chunks = chunking.expected_count(
         images=len(plan.image_ids), size=plan.chunk_size, nodes=plan.nodes
     )
     outlook = costs.expect(
         target_error=request.target_error,
         mode=request.mode,
-        checks_tenths=costs.records(model_id=plan.model.pk, now=now),
+        checks_tenths=costs.records(model_id=plan.model.pk, nodes=serving, now=now),
     )
-    image_ms = fleet.image_ms(plan.model, share=0.5, now=now)
+    image_ms = fleet.image_ms(plan.model, share=0.5, nodes=serving)
     work_seconds = len(plan.image_ids) * outlook.replicas * image_ms / 1000
     median = math.ceil(work_seconds / max(1, plan.nodes) + OVERHEAD_SECONDS)
     return Quote(
@@ -105,7 +111,9 @@ def submit(
         payments.ledger.InsufficientFunds: the balance is smaller than the price.
     """
     with transaction.atomic(durable=True):
-        plan = requests.plan(owner_id=owner_id, request=request, now=now)
+        plan = requests.plan(
+            owner_id=owner_id, request=request, client_category=client_category, now=now
+        )
         requests.check_max_price(request, price_minor=plan.price.price_minor)
         job = Job.objects.create(
             owner_id=owner_id,

@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Count, Q
 
 from payments import queries as payments_queries
-from tasks import allowances, fleet, idleness, reasons, records
+from tasks import allowances, fleet, idleness, near_misses, reasons, records
 from tasks.models import Node, Replica
 
 NOTHING = payments_queries.Earnings(pending_minor=0, frozen_minor=0, available_minor=0)
@@ -39,7 +39,11 @@ class NodeView:
     hardware: Mapping[str, Any]
     software_version: str
     numeric_class: str
+    #: By its own measure of the platform's detector, of one slot; None before it was measured.
+    benchmark_image_ms: float | None
     credibility: Sequence[records.Record]
+    #: Answers that were nearly right and are not forgiven, the newest first.
+    warnings: Sequence[near_misses.NearMiss]
     accepted: int
     rejected: int
     lost: int
@@ -50,18 +54,18 @@ class NodeView:
     paid_minor: int
 
 
-def node_view(node: Node, *, now: datetime) -> NodeView:
-    """Describe a node; three queries, and up to eleven while it is idle and work waits."""
-    return _node_views([node], now=now)[0]
+def of_node(node: Node, *, now: datetime) -> NodeView:
+    """Describe a node; four queries, and up to eleven more while it is idle and work waits."""
+    return _views([node], now=now)[0]
 
 
-def node_views(owner_id: int, *, now: datetime) -> list[NodeView]:
-    """Describe an operator's nodes, newest first; four queries for any number, and up to eleven."""
+def of_owner(owner_id: int, *, now: datetime) -> list[NodeView]:
+    """Describe an operator's nodes, newest first; five queries for any number, and up to eleven more."""
     nodes = Node.objects.filter(owner_id=owner_id).order_by("-enrolled_at", "-pk")
-    return _node_views(list(nodes), now=now)
+    return _views(list(nodes), now=now)
 
 
-def _node_views(nodes: Sequence[Node], *, now: datetime) -> list[NodeView]:
+def _views(nodes: Sequence[Node], *, now: datetime) -> list[NodeView]:
     work: dict[str, dict[str, Any]] = {
         row["node"]: dict(row)
         for row in Replica.objects.filter(node__in=nodes)
@@ -76,25 +80,28 @@ def _node_views(nodes: Sequence[Node], *, now: datetime) -> list[NodeView]:
     node_ids = [node.pk for node in nodes]
     earned = payments_queries.earnings(node_ids)
     believed = records.of_nodes(node_ids, now=now)
+    warned = near_misses.standing(node_ids)
     running = {node_id: row["running"] for node_id, row in work.items()}
     shown = idleness.shown(nodes, running=running, believed=believed, now=now)
     return [
-        _node_view(
+        _view(
             node,
             work.get(node.pk, {}),
             earned.get(node.pk, NOTHING),
             believed.get(node.pk, []),
+            warned.get(node.pk, []),
             *shown[node.pk],
         )
         for node in nodes
     ]
 
 
-def _node_view(
+def _view(
     node: Node,
     work: Mapping[str, Any],
     earned: payments_queries.Earnings,
     believed: Sequence[records.Record],
+    warned: Sequence[near_misses.NearMiss],
     state: str,
     reason: str,
 ) -> NodeView:
@@ -115,7 +122,9 @@ def _node_view(
         hardware=node.hardware,
         software_version=node.software_version,
         numeric_class=node.numeric_class,
+        benchmark_image_ms=_benchmark_image_ms(node),
         credibility=believed,
+        warnings=warned,
         accepted=work.get("accepted", 0),
         rejected=work.get("rejected", 0),
         lost=work.get("lost", 0),
@@ -124,3 +133,8 @@ def _node_view(
         available_minor=earned.available_minor,
         paid_minor=0,
     )
+
+
+def _benchmark_image_ms(node: Node) -> float | None:
+    speed = float(node.profile.get("images_per_second", 0))
+    return round(1000 / speed, 1) if speed > 0 else None

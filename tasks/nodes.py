@@ -15,7 +15,7 @@ from django.db.models import F
 from pydantic import ValidationError
 
 from tasks import broker, catalog, dispatch, identity, leases, networks, passwords, queues
-from tasks.errors import Refused
+from tasks.errors import Refused, WrongState
 from tasks.models import CatalogModel, EnrollmentToken, Node
 from tasks.reasons import NodeReason
 from workers.protocol import limits, messages, signatures
@@ -55,12 +55,6 @@ class NotTheNode(Refused):
     """The request does not prove that it comes from this node."""
 
     code, status = "bad_signature", 403
-
-
-class WrongState(Refused):
-    """The node's state does not allow it."""
-
-    code, status = "wrong_state", 409
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Count, F, Max, Q, QuerySet, Sum
 
 from payments import queries as payments_queries
-from tasks import appeals, evidence, reasons, settlement
+from tasks import appeals, evidence, near_misses, reasons, settlement
 from tasks.models import Ack, Chunk, Job, Replica
 
 #: What each state means for who did the work.
@@ -121,6 +121,8 @@ class ReplicaView:
     verdict: str
     #: What decided against it, in words; empty when nothing did.
     rule: str
+    #: It differs from the right answer in digits only; None: it does not.
+    near_miss: near_misses.NearMiss | None
     reason: str
     reason_text: str
     #: What the node's own report named when it had no answer; empty when it had.
@@ -223,7 +225,7 @@ def replica_rows(node_id: str) -> QuerySet[Replica]:
     """Return a node's work, newest first. Uses index: replica_by_node."""
     return (
         Replica.objects.filter(node_id=node_id)
-        .select_related("chunk", "job__model", "gold", "appeal")
+        .select_related("chunk", "job__model", "gold", "appeal", "strike")
         .prefetch_related("chunk__items__image")
         .order_by("-assigned_at", "-pk")
     )
@@ -235,13 +237,24 @@ def refused_rows(node_id: str) -> QuerySet[Replica]:
 
 
 def replica_views(replicas: Sequence[Replica], *, now: datetime) -> list[ReplicaView]:
-    """Describe pieces of work of `replica_rows` with what each earned; one more query for all."""
+    """Describe pieces of work of `replica_rows` with what each earned.
+
+    One more query for all, and another if one of them was nearly right.
+    """
     rewards = payments_queries.rewards([str(replica.pk) for replica in replicas])
-    return [_replica_view(replica, rewards.get(str(replica.pk)), now=now) for replica in replicas]
+    near = near_misses.of_replicas(replicas)
+    return [
+        _replica_view(replica, rewards.get(str(replica.pk)), near.get(replica.pk), now=now)
+        for replica in replicas
+    ]
 
 
 def _replica_view(
-    replica: Replica, reward: payments_queries.RewardState | None, *, now: datetime
+    replica: Replica,
+    reward: payments_queries.RewardState | None,
+    near_miss: near_misses.NearMiss | None,
+    *,
+    now: datetime,
 ) -> ReplicaView:
     images = [_image_ref(replica, each) for each in evidence.shown(replica)]
     appeal = getattr(replica, "appeal", None)  # none: Django raises, as an attribute error
@@ -252,6 +265,7 @@ def _replica_view(
         state=replica.state,
         verdict=VERDICTS[Replica.State(replica.state)],
         rule=evidence.rule(replica),
+        near_miss=near_miss,
         appeal_state=appeal.state if appeal else "",
         appeal_note=appeal.note if appeal else "",
         may_appeal=appeal is None and appeals.may_be_lodged(replica, now=now),

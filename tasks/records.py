@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from tasks import chunking
 from tasks.models import Credibility
 from tasks.verification import credibility
 
@@ -26,6 +27,8 @@ class Record:
     strikes: int
     #: No work of this model until then; null: it may work.
     barred_until: datetime | None
+    #: Milliseconds a picture took of late, as learned from its accepted answers; null: unknown.
+    image_ms: float | None
     #: Staff keep it from the model, and what they say of it.
     is_kept_by_staff: bool = False
     staff_note: str = ""
@@ -34,6 +37,11 @@ class Record:
     def doubt(self) -> float:
         """At most this probably an unchecked answer is wrong, 0..1."""
         return 1 - self.credibility
+
+    @property
+    def images_in_time(self) -> int | None:
+        """How many pictures it computes in the time that a chunk may take."""
+        return None if self.image_ms is None else chunking.images_in_time(self.image_ms)
 
 
 def of_nodes(node_ids: Sequence[str], *, now: datetime) -> dict[str, list[Record]]:
@@ -57,6 +65,7 @@ def _record(row: Credibility, *, now: datetime) -> Record:
         credibility=credibility.of_checks(checks),
         strikes=row.strikes,
         barred_until=None if is_over else row.barred_until,
+        image_ms=None if row.image_ms is None else round(row.image_ms, 1),
         is_kept_by_staff=row.quarantined_at is not None,
         staff_note=row.quarantine_note,
     )

@@ -93,7 +93,7 @@ class Plan:
     dataset: Dataset
     model: CatalogModel
     image_ids: list[str]
-    #: Nodes online.
+    #: Nodes online that work for such clients.
     nodes: int
     chunk_size: int
     replicas: int
@@ -107,8 +107,10 @@ def check_max_price(request: JobRequest, *, price_minor: int) -> None:
         raise MaxPriceTooSmall("The job costs more than max_price; ask for a quote.")
 
 
-def plan(*, owner_id: int, request: JobRequest, now: datetime) -> Plan:
+def plan(*, owner_id: int, request: JobRequest, client_category: str, now: datetime) -> Plan:
     """Check a request and work out what the job would be.
+
+    `client_category`: what the owner's account is for; other nodes are not counted on.
 
     Raises:
         Refused: with the field and code of what cannot be bought.
@@ -131,11 +133,12 @@ def plan(*, owner_id: int, request: JobRequest, now: datetime) -> Plan:
     if len(image_ids) > IMAGES_MAX:
         raise TooManyImages(f"One job takes at most {IMAGES_MAX} images.")
     replicas = acceptance.planned_replicas(target_error=request.target_error, mode=request.mode)
-    nodes = fleet.online_count(now=now)
+    serving = fleet.serving(client_category, now=now)
+    nodes = serving.count()
     size = chunking.chunk_size(
         images=len(image_ids),
         nodes=nodes,
-        image_ms=fleet.image_ms(model, share=CHUNK_FOR_SHARE, now=now),
+        image_ms=fleet.image_ms(model, share=CHUNK_FOR_SHARE, nodes=serving),
         images_max=settings.CHUNK_IMAGES_MAX,
     )
     return Plan(

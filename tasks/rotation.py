@@ -11,9 +11,9 @@ from django.db.models import Q
 from pydantic import ValidationError
 
 from tasks import broker, dispatch, identity, networks, passwords, queues
-from tasks.errors import Refused
+from tasks.errors import Refused, WrongState
 from tasks.models import Node
-from tasks.nodes import KeyTaken, WrongState
+from tasks.nodes import KeyTaken
 from workers.protocol import limits, messages, signatures
 
 logger = logging.getLogger(__name__)

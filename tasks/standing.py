@@ -17,4 +17,4 @@ def of_node(*, node_id: str, body: bytes, signature: object, now: datetime) -> n
         tasks.nodes.NotTheNode: the request is not this node's, or not of these minutes.
     """
     node = nodes.prove(messages.Inquiry, node_id=node_id, body=body, signature=signature, now=now)
-    return node_views.node_view(node, now=now)
+    return node_views.of_node(node, now=now)

@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from logging.handlers import RotatingFileHandler
@@ -43,6 +44,8 @@ LOGS_KEPT = 3
 #: Longest pause with an end.
 PAUSE_MAX = timedelta(days=365)
 DURATION_UNITS = {"m": 60, "h": 3600, "d": 86_400}
+#: Characters of a line beside its name.
+TEXT_WIDTH = 84
 #: What a shell sees when a second signal ended the node.
 EXIT_ABANDONED = 130
 
@@ -205,6 +208,9 @@ def _table(condition: status.Condition) -> list[str]:
             ("version", state.software_version),
         ]
     rows += [("issue", issue) for issue in condition.issues]
+    for warning in condition.warnings:
+        first, *more = textwrap.wrap(warning, TEXT_WIDTH)
+        rows += [("warning", first), *(("", line) for line in more)]
     return [f"{name:<14} {value}" for name, value in rows]
 
 

@@ -80,6 +80,8 @@ class Condition(BaseModel):
     issues: list[str]
     #: Why it takes no work, as a code and in the same word as on its page; empty when it does.
     reason: str
+    #: Answers of its that were nearly right, as its page tells them; none is an issue.
+    warnings: list[str]
     state: State | None
 
 
@@ -137,7 +139,13 @@ def judge(
         issues = ["The node ended unexpectedly: start it with `nodefolk-node run`."]
     else:
         issues = _issues_running(state, reason, now)
-    return Condition(is_healthy=not issues, issues=issues, reason=reason, state=state)
+    return Condition(
+        is_healthy=not issues,
+        issues=issues,
+        reason=reason,
+        warnings=list(told.warnings) if told else [],
+        state=state,
+    )
 
 
 def process_started(pid: int) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
@@ -14,6 +16,9 @@ from portal import keys, kyc
 from portal.models import ApiKey, User
 
 _SCHEME = "bearer"
+_CHALLENGE = 'Bearer realm="nodefolk"'
+#: `request.auth` of who shows the scrape token.
+SCRAPE_TOKEN = "scrape token"  # noqa: S105 -- the name of one
 
 
 class Forbidden(PermissionDenied):
@@ -24,16 +29,43 @@ class KeyAuthentication(BaseAuthentication):
     """`Authorization: Bearer <api key>`; other schemes are left to others."""
 
     def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
-        scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != _SCHEME:
+        secret = _bearer(request)
+        if secret is None:
             return None
-        key = keys.find(secret.strip(), timezone.now())
+        key = keys.find(secret, timezone.now())
         if key is None:
             raise AuthenticationFailed("This API key is not valid.", code="key_invalid")
         return key.user, key
 
     def authenticate_header(self, request: Request) -> str:
-        return 'Bearer realm="nodefolk"'
+        return _CHALLENGE
+
+
+class Scraper:
+    """Who shows the scrape token: no user, and good for nothing but the metrics."""
+
+    is_authenticated = True
+    pk = "scraper"
+
+
+class ScrapeTokenAuthentication(BaseAuthentication):
+    """`Authorization: Bearer <NODEFOLK_METRICS_TOKEN>`; any other secret is left to others."""
+
+    def authenticate(self, request: Request) -> tuple[Scraper, str] | None:
+        secret, token = _bearer(request), settings.METRICS_TOKEN
+        if secret is None or not token:
+            return None
+        is_token = secrets.compare_digest(secret.encode(), token.encode())
+        return (Scraper(), SCRAPE_TOKEN) if is_token else None
+
+    def authenticate_header(self, request: Request) -> str:
+        return _CHALLENGE
+
+
+def _bearer(request: Request) -> str | None:
+    """Return the secret of the header; None for none, or another scheme."""
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == _SCHEME else None
 
 
 class HasScope(BasePermission):

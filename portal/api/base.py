@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
+from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -31,6 +32,15 @@ class Endpoint(APIView):
     role: ClassVar[str | None] = None
     #: Whether only a user with approved identity may call.
     needs_person: ClassVar[bool] = False
+
+
+class AnyAccept(BaseContentNegotiation):
+    """The answer has one form, or the query names it, so any `Accept` will do."""
+
+    def select_renderer(
+        self, _request: Request, renderers: Any, _format_suffix: str | None = None
+    ) -> tuple[Any, str]:
+        return renderers[0], renderers[0].media_type
 
 
 class OpenEndpoint(Endpoint):

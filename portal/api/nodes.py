@@ -16,9 +16,10 @@ from rest_framework.response import Response
 from portal import access
 from portal.api import base, fields, idempotency, node_limits, pagination
 from portal.api.authentication import signed_in
+from portal.api.replicas import NearMissOutput
 from tasks import identity, node_views, nodes, rotation, standing, succession
 from tasks.models import Credibility, Node
-from workers.protocol import messages, signatures
+from workers.protocol import limits, messages, signatures
 
 TOKEN_LENGTH_MAX = 200
 PUBLIC_KEY_LENGTH_MAX = 100
@@ -40,6 +41,13 @@ class Record(serializers.Serializer[Any]):
     strikes = serializers.IntegerField()
     barred_until = serializers.DateTimeField(
         allow_null=True, help_text="No work of this model until then."
+    )
+    image_ms = serializers.FloatField(
+        allow_null=True,
+        help_text="Milliseconds a picture took of late, learned from accepted answers.",
+    )
+    images_in_time = serializers.IntegerField(
+        allow_null=True, help_text="Pictures it computes in the 10 s that a chunk may take."
     )
     staff_note = serializers.CharField(
         help_text="What staff say of a quarantine of theirs; empty else."
@@ -79,11 +87,18 @@ class NodeOutput(serializers.Serializer[Any]):
     credibility = Record(
         many=True, help_text="How far its unchecked answers are believed, per model version."
     )
+    warnings = NearMissOutput(
+        many=True, help_text="Answers that were nearly right and are not forgiven, newest first."
+    )
     slots = serializers.IntegerField()
     limits = node_limits.LimitsOutput()
     hardware = serializers.DictField()
     software_version = serializers.CharField()
     numeric_class = serializers.CharField()
+    benchmark_image_ms = serializers.FloatField(
+        allow_null=True,
+        help_text="A slot's own measure of the platform's detector, milliseconds a picture.",
+    )
     work = Work(source="*")
     asset = fields.Asset()
     earnings = Earnings(source="*")
@@ -194,7 +209,7 @@ class Nodes(base.Endpoint):
         """List my nodes, newest first."""
         user = signed_in(request)
         page = pagination.paginate(request, access.nodes(user), order=("enrolled_at", "pk"))
-        views = {view.id: view for view in node_views.node_views(user.pk, now=timezone.now())}
+        views = {view.id: view for view in node_views.of_owner(user.pk, now=timezone.now())}
         results = NodeOutput([views[node.pk] for node in page.rows], many=True).data
         return Response(page.answer(results))
 
@@ -215,7 +230,7 @@ class OneNode(base.Endpoint):
     def get(self, request: Request, node_id: str) -> Response:
         """Show one of my nodes."""
         node = access.node(signed_in(request), node_id)
-        return Response(NodeOutput(node_views.node_view(node, now=timezone.now())).data)
+        return Response(NodeOutput(node_views.of_node(node, now=timezone.now())).data)
 
     @extend_schema(
         operation_id="nodes_change", request=node_limits.NodeChange, responses=NodeOutput
@@ -225,7 +240,7 @@ class OneNode(base.Endpoint):
         body = base.read(node_limits.NodeChange, request)
         node = access.node(signed_in(request), node_id)
         changed = nodes.change_wishes(node_id=node.pk, changes=body["limits"])
-        return Response(NodeOutput(node_views.node_view(changed, now=timezone.now())).data)
+        return Response(NodeOutput(node_views.of_node(changed, now=timezone.now())).data)
 
 
 class _Steer(base.Endpoint):
@@ -237,7 +252,7 @@ class _Steer(base.Endpoint):
         base.read(fields.Nothing, request)
         now = timezone.now()
         node = change(node_id=access.node(signed_in(request), node_id).pk, now=now)
-        return Response(NodeOutput(node_views.node_view(node, now=now)).data)
+        return Response(NodeOutput(node_views.of_node(node, now=now)).data)
 
 
 class PauseNode(_Steer):
@@ -294,6 +309,13 @@ class NodeStanding(base.OpenEndpoint):
 
         state = serializers.CharField()
         reason = serializers.CharField()
+        warnings = serializers.SerializerMethodField(
+            help_text="Answers that were nearly right, in words; the newest few."
+        )
+
+        @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+        def get_warnings(self, view: node_views.NodeView) -> list[str]:
+            return [warning.told for warning in view.warnings[: limits.WARNINGS_MAX]]
 
     @extend_schema(operation_id="nodes_standing", responses=Output, **SIGNED)
     def post(self, request: Request, node_id: str) -> Response:

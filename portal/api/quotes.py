@@ -95,7 +95,7 @@ class Quotes(base.Endpoint):
         replicas_planned = serializers.IntegerField(help_text="The most that are paid for.")
         replicas_expected = serializers.IntegerField()
         believed_share = serializers.FloatField(
-            help_text="Share of the nodes online whose answer needs no second one, 0..1."
+            help_text="Share of the nodes it may go to whose answer needs no second one, 0..1."
         )
         eta_seconds = Eta(source="*")
         lines = Line(many=True)
@@ -103,10 +103,12 @@ class Quotes(base.Endpoint):
     @extend_schema(operation_id="quotes_create", request=JobInput, responses=Output)
     def post(self, request: Request) -> Response:
         """Price a job without buying it."""
+        user = signed_in(request)
         quote = jobs.quote(
-            owner_id=signed_in(request).pk,
+            owner_id=user.pk,
             request=read_job(request),
             now=timezone.now(),
+            client_category=user.client_category,
         )
         return Response(self.Output(quote).data)
 

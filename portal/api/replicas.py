@@ -17,6 +17,24 @@ from tasks import appeals, queries
 from tasks.models import Appeal, Replica
 
 
+class NearMissOutput(serializers.Serializer[Any]):
+    """An answer that differs from the right one in digits only."""
+
+    replica = serializers.CharField(source="replica_id", help_text="The work it was.")
+    model = serializers.CharField(source="model_id")
+    model_name = serializers.CharField()
+    found_at = serializers.DateTimeField()
+    is_strike = serializers.BooleanField(
+        help_text="It counts, for the node had been nearly right shortly before; else a warning."
+    )
+    is_paid = serializers.BooleanField()
+    checks_lost = serializers.FloatField()
+    answers_left = serializers.IntegerField(
+        help_text="Answers to be accepted until it makes no later one a strike; 0: forgiven."
+    )
+    text = serializers.CharField(help_text="The same in words, and what to check.")
+
+
 class AppealNote(serializers.Serializer[Any]):
     """How far an appeal is."""
 
@@ -51,6 +69,7 @@ class ReplicaOutput(serializers.Serializer[Any]):
         help_text="What the node's own report named, such as `category_not_allowed`."
     )
     rule = serializers.CharField(help_text="What decided against it, in words.")
+    near_miss = NearMissOutput(allow_null=True, help_text="Null when it was right, or a lie.")
     appeal = serializers.SerializerMethodField(help_text="Null when it was not appealed.")
     may_appeal = serializers.BooleanField()
     items = serializers.IntegerField()

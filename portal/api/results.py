@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any
 
 from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
 
 from portal import access
@@ -30,20 +28,11 @@ _FORMAT = OpenApiParameter(
 )
 
 
-class FormatByQuery(BaseContentNegotiation):
-    """The query names the format, so any `Accept` will do."""
-
-    def select_renderer(
-        self, _request: Request, renderers: Any, _format_suffix: str | None = None
-    ) -> tuple[Any, str]:
-        return renderers[0], renderers[0].media_type
-
-
 class JobResults(base.Endpoint):
     """The results of one job."""
 
     scope = "jobs"
-    content_negotiation_class = FormatByQuery
+    content_negotiation_class = base.AnyAccept
 
     class Query(fields.Query):
         format = serializers.ChoiceField(list(FORMATS), default="jsonl")

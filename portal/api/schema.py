@@ -10,7 +10,7 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 
 from portal.api import fields, idempotency, problems
-from portal.api.authentication import KeyAuthentication
+from portal.api.authentication import KeyAuthentication, ScrapeTokenAuthentication
 
 
 class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # untyped base
@@ -21,6 +21,16 @@ class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
         return {"type": "http", "scheme": "bearer", "description": "An API key, nf_..."}
+
+
+class ScrapeTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # untyped base
+    """Documents the token of a monitoring system."""
+
+    target_class = ScrapeTokenAuthentication
+    name = "scrapeToken"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
+        return {"type": "http", "scheme": "bearer", "description": "NODEFOLK_METRICS_TOKEN"}
 
 
 class ProblemOutput(serializers.Serializer[Any]):

@@ -18,7 +18,6 @@ from rest_framework.response import Response
 from payments import money, queries
 from portal.api import base, fields, pagination
 from portal.api.authentication import signed_in
-from portal.api.results import FormatByQuery
 
 YEAR_MIN, YEAR_MAX = 2000, 2100
 STATEMENT_COLUMNS = (
@@ -81,7 +80,7 @@ class WalletStatement(base.Endpoint):
     """A year of the caller's money as a file."""
 
     scope = "wallet"
-    content_negotiation_class = FormatByQuery
+    content_negotiation_class = base.AnyAccept
 
     class Query(fields.Query):
         year = serializers.IntegerField(

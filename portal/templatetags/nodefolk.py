@@ -94,12 +94,12 @@ def amount(minor: int) -> str:
 
 
 @register.filter
-def seconds(milliseconds: int | None) -> str:
+def seconds(milliseconds: float | None) -> str:
     """Write a duration in the unit that people read: `48 ms`, `0.31 s`, `2 min 5 s`."""
     if milliseconds is None:
         return "-"
     if milliseconds < 100:
-        return f"{milliseconds} ms"
+        return f"{milliseconds:.0f} ms"
     if milliseconds < 10_000:
         return f"{milliseconds / 1000:.2f}".rstrip("0").rstrip(".") + " s"
     minutes, rest = divmod(round(milliseconds / 1000), 60)

@@ -32,7 +32,7 @@ REFUSED_SHOWN = 10
 @require_GET
 def index(request: PageRequest) -> HttpResponse:
     """Show a card for every node of the user."""
-    views = node_views.node_views(request.user.pk, now=timezone.now())
+    views = node_views.of_owner(request.user.pk, now=timezone.now())
     context = {"nodes": [view for view in views if view.state != Node.State.RETIRED]}
     context["retired"] = [view for view in views if view.state == Node.State.RETIRED]
     return render(request, "nodes/index.html", context)
@@ -62,7 +62,7 @@ def wait(request: PageRequest) -> HttpResponse:
     now = timezone.now()
     until = _moment(request.GET.get("until", ""))
     found = access.nodes(request.user).filter(token__expires_at=until).first() if until else None
-    view = node_views.node_view(found, now=now) if found else None
+    view = node_views.of_node(found, now=now) if found else None
     is_expired = until is None or until < now
     is_online = view is not None and view.state == "online"
     expected = outlook.of_node(found, now=now) if found else None
@@ -108,7 +108,7 @@ def _page(request: PageRequest, node: Node, form: forms.LimitsForm) -> dict[str,
     """Return what the node's page shows."""
     now = timezone.now()
     page = paging.read(queries.replica_rows(node.pk), request)
-    view = node_views.node_view(node, now=now)
+    view = node_views.of_node(node, now=now)
     return {
         "form": form,
         "rests": [form["only_when_idle"], form["no_battery"], form["no_metered"]],

@@ -148,7 +148,12 @@ def _offer(user: User, form: forms.OrderForm) -> Offer:
     if request is None:
         return Offer(quote=None, problem="", available_minor=available_minor)
     try:
-        found = jobs.quote(owner_id=user.pk, request=request, now=timezone.now())
+        found = jobs.quote(
+            owner_id=user.pk,
+            request=request,
+            now=timezone.now(),
+            client_category=user.client_category,
+        )
     except Refused as refused:
         return Offer(quote=None, problem=refused.detail, available_minor=available_minor)
     return Offer(quote=found, problem="", available_minor=available_minor)

@@ -81,7 +81,7 @@ def _client(user: User, *, now: datetime) -> dict[str, Any]:
 
 
 def _operator(user: User, *, now: datetime) -> dict[str, Any]:
-    nodes = [node for node in node_views.node_views(user.pk, now=now) if node.state != "retired"]
+    nodes = [node for node in node_views.of_owner(user.pk, now=now) if node.state != "retired"]
     steps = [
         Step(
             title="Show who you are",

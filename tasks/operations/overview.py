@@ -121,14 +121,14 @@ def take(*, now: datetime) -> Overview:
         taken_at=now,
         platform=platform.read(),
         queues=messages.queues(),
-        jobs=_jobs(),
-        work=_work(),
+        jobs=jobs(),
+        work=work(),
         gates=gates.refusals(now=now),
-        nodes=_nodes(now=now),
+        nodes=nodes(now=now),
         trust=trust.by_model(now=now),
         referee=trust.referee_state(now=now),
         gold=trust.gold_stock(),
-        todo=_todo(),
+        todo=todo(),
     )
 
 
@@ -151,8 +151,11 @@ def actions() -> list[StaffAction]:
     return log.newest()
 
 
-def _jobs() -> list[JobsInState]:
-    """Two queries, over job_open with a look into chunk_open, and over replica_undecided."""
+def jobs() -> list[JobsInState]:
+    """Count open jobs by state.
+
+    Two queries, over job_open with a look into chunk_open, and over replica_undecided.
+    """
     has_open = Exists(Chunk.objects.filter(job=OuterRef("pk"), state=_C.OPEN))
     rows = (
         Job.objects.filter(state__in=_OPEN)
@@ -179,8 +182,8 @@ def _jobs() -> list[JobsInState]:
     ]
 
 
-def _work() -> Work:
-    """Five queries, each over a partial index of what is open."""
+def work() -> Work:
+    """Count what is under way. Five queries, each over a partial index of what is open."""
     chunks, replicas = Chunk.objects.all(), Replica.objects.all()
     return Work(
         chunks_open=_count(chunks.filter(state=_C.OPEN)),
@@ -191,8 +194,8 @@ def _work() -> Work:
     )
 
 
-def _nodes(*, now: datetime) -> dict[str, int]:
-    """One query over all nodes."""
+def nodes(*, now: datetime) -> dict[str, int]:
+    """Count nodes by the state shown, in the order of NODE_STATES. One query over all nodes."""
     skew_max = limits.CLOCK_SKEW_SECONDS_MAX * 1000
     unheard = Q(last_seen_at=None) | Q(last_seen_at__lt=now - fleet.ONLINE)
     unheard |= Q(clock_skew_ms__gt=skew_max) | Q(clock_skew_ms__lt=-skew_max)
@@ -210,8 +213,8 @@ def _nodes(*, now: datetime) -> dict[str, int]:
     return {state: found.get(state, 0) for state in NODE_STATES}
 
 
-def _todo() -> Todo:
-    """Four queries, each over a partial index of what is open."""
+def todo() -> Todo:
+    """Count what waits for a sweep or for staff. Four queries, each over a partial index."""
     appeals = Appeal.objects.all()
     return Todo(
         strikes_waiting=_count(Strike.objects.filter(enforced_at=None)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from tasks.models import Appeal, Replica
+from tasks.models import Appeal, Credibility, Replica
 from tests import factories
 from tests.browser.conftest import DESKTOP, PHONE
 from tests.tasks import refusals
@@ -31,13 +31,33 @@ def test_both_answers_are_drawn_where_they_are(sign_in, operator, refused, scree
     visit.open(f"/work/{refused.pk}/")
 
     visit.page.locator(".canvas").scroll_into_view_if_needed()  # it is fetched when it is seen
-    visit.page.wait_for_function("document.querySelector('.canvas img').naturalWidth > 0")
+    expect(visit.page.locator(".canvas img")).not_to_have_js_property("naturalWidth", 0)
     picture = visit.page.locator(".canvas img").bounding_box()
     scale = picture["width"] / 64
     for name, left in (("own", 30), ("right", 10)):
         drawn = visit.page.locator(f".boxes .said-by-{name} rect").bounding_box()
         assert drawn["x"] - picture["x"] == pytest.approx(left * scale, abs=2)
         assert drawn["width"] == pytest.approx(20 * scale, abs=4)
+    assert visit.overflow() == 0
+    assert visit.complaints == []
+
+
+@pytest.mark.parametrize(("screen", "theme"), SCREENS)
+def test_a_near_miss_is_told_calmly_on_both_pages(
+    sign_in, operator, transactional_db, client_user, screen, theme
+):
+    node = factories.make_node(operator, profile={"images_per_second": 12.5})
+    missed = refusals.nearly(client_user, [node, *factories.make_fleet(4)], checks=50)
+    Credibility.objects.filter(node=node).update(image_ms=123.4)
+    visit = sign_in(operator, screen=screen, theme=theme)
+
+    visit.open(f"/nodes/{node.pk}/")
+    expect(visit.page.locator("#warnings")).to_contain_text("It is a warning and no strike.")
+    expect(visit.page.locator("main")).to_contain_text("81 in 10 s")
+    assert visit.overflow() == 0
+    visit.page.click("#warnings >> text=Look at the work")
+    expect(visit.page.locator("main")).to_contain_text("was nearly right")
+    assert visit.page.url.endswith(f"/work/{missed.pk}/")
     assert visit.overflow() == 0
     assert visit.complaints == []
 

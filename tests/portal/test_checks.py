@@ -53,6 +53,7 @@ def test_trying_things_out_passes(settings):
         ("BROKER_URL", "amqp://platform:secret@broker.example/nodefolk", checks.PLAIN_BROKER),
         ("BROKER_INGEST_URL", "amqp://ingest:secret@broker.example/x", checks.PLAIN_BROKER),
         ("BROKER_AUTHORITY", "", checks.NO_AUTHORITY),
+        ("METRICS_TOKEN", "x" * 31, checks.SHORT_TOKEN),
     ],
 )
 def test_what_is_embedded_or_plain_is_refused(production, name, value, error):

@@ -54,6 +54,23 @@ def refused(client: Any, nodes: Sequence[Node], **fields: Any) -> Replica:
     return Replica.objects.get(pk=replica.pk)
 
 
+def nearly(client: Any, nodes: Sequence[Node], *, checks: int, **fields: Any) -> Replica:
+    """Return the work of `nodes[0]`, which the referee found nearly right; it had passed checks."""
+    model = fields.pop("model", None) or factories.make_model().pk
+    known(nodes[0], model, checks=checks)
+    job = factories.make_job(client, model=model, **{"target_error": "1e-4", **fields})
+    factories.announce(job, nodes=nodes)
+    scheduling.assign_ready(now=NOW)
+    work.take(
+        *(
+            work.report_of(row, work.NEARLY if row.node_id == nodes[0].pk else work.FOUND)
+            for row in work.leased(job)
+        )
+    )
+    referee_says(job, RIGHT)
+    return job.replicas.get(node=nodes[0])
+
+
 def unheard(client: Any, nodes: Sequence[Node], **fields: Any) -> Replica:
     """Return the work of `nodes[0]`, refused by the many; the referee could say nothing."""
     replica = disputed(client, nodes, **fields)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import allowances, jobs, nodes, queries, requests, scheduling
-from tasks.models import Job, Node, Replica
+from tasks.models import Credibility, Job, Node, Replica
 from tests import factories
+from tests.portal.api import calls
 from tests.tasks import work
 from workers.protocol import allowance
 from workers.protocol.allowance import Allowance
@@ -179,3 +181,111 @@ def test_the_schedulers_short_way_says_what_the_whole_allowance_says(file, page)
 
     whole = allowances.limits_of(node).effective.client_categories
     assert short == (None if whole is None else frozenset(whole))
+
+
+OF_OTHERS = (
+    BY_FILE,
+    BY_PAGE,
+    {"wishes": {"client_categories": ["education", "research"]}},
+    {"wishes": RESEARCH, "profile": {"allowance": {"client_categories": ["commercial"]}}},
+)
+
+
+def test_the_database_leaves_out_the_same_nodes_as_the_scheduler(operator):
+    lists: list[list[str] | None] = [None, [], ["research"], ["commercial", "education"]]
+    for file in lists:
+        for page in lists:
+            factories.make_node(
+                operator,
+                wishes={} if page is None else {"client_categories": page},
+                profile={}
+                if file is None
+                else {"allowance": {"client_categories": file}, "images_per_second": 2.0},
+            )
+
+    for category in Job.ClientCategory.values:
+        found = allowances.serving(Node.objects.all(), client_category=category)
+        served = {
+            node.pk
+            for node in Node.objects.all()
+            if (named := allowances.client_categories(node.wishes, node.profile)) is None
+            or category in named
+        }
+        assert set(found.values_list("pk", flat=True)) == served
+
+
+@pytest.fixture
+def mixed(db):
+    """A slow node for everybody, and many quick ones with a record that leave out commerce."""
+    model = factories.make_model(image_ms=4000)
+    factories.make_fleet(1)
+    for limit in OF_OTHERS:
+        for node in factories.make_fleet(3, **limit):
+            Credibility.objects.create(
+                node=node, model=model, checks_tenths=10_000, image_ms=10.0, state="trusted"
+            )
+    return model
+
+
+def asked(owner, model) -> requests.JobRequest:
+    return requests.JobRequest(
+        kind="detect",
+        dataset_id=factories.make_dataset(owner, images=60).pk,
+        model_id=model.pk,
+        target_error="1e-2",
+    )
+
+
+def test_a_quote_counts_only_on_nodes_that_work_for_the_client(client_user, mixed):
+    request = asked(client_user, mixed)
+
+    def quoted(category: str) -> jobs.Quote:
+        return jobs.quote(
+            owner_id=client_user.pk, request=request, now=work.NOW, client_category=category
+        )
+
+    commercial, undeclared, research = map(quoted, ["commercial", "undeclared", "research"])
+
+    # 60 pictures, each by two fresh nodes at 4 s, one after the other, and half a second.
+    assert (commercial.eta_p50_seconds, commercial.believed_share) == (481, 0.0)
+    assert undeclared == commercial
+    # Nine of ten nodes are known, and quick.
+    assert (research.eta_p50_seconds, research.believed_share) == (1, 0.9)
+    assert research.expected_minor < commercial.expected_minor == commercial.price_minor
+
+
+def test_a_job_is_cut_for_the_nodes_that_work_for_the_client(client_user, mixed):
+    """Two pictures of 4 s fit into the time of a chunk; of the quick ones 60 for ten nodes do."""
+    request = asked(client_user, mixed)
+    factories.fund(client_user)
+
+    def cut(category: str) -> tuple[int, int]:
+        plan = requests.plan(
+            owner_id=client_user.pk, request=request, client_category=category, now=work.NOW
+        )
+        job = jobs.submit(
+            owner_id=client_user.pk, request=request, now=work.NOW, client_category=category
+        )
+        sizes = list(job.chunks.values_list("items_count", flat=True))
+        assert max(sizes) <= plan.chunk_size
+        return plan.nodes, plan.chunk_size
+
+    assert cut("commercial") == (1, 2)
+    assert cut("research") == (10, 1)
+
+
+def test_the_page_and_the_api_quote_for_the_clients_own_category(client, client_user, mixed):
+    request = asked(client_user, mixed)
+    Node.objects.update(last_seen_at=timezone.now())
+    body = {"kind": "detect", "dataset": request.dataset_id, "model": mixed.pk}
+    body["target_error"] = "1e-2"
+    api = calls.key_client(client_user)
+
+    before = calls.post(api, "quotes/", body).json()
+    type(client_user).objects.filter(pk=client_user.pk).update(client_category="research")
+    after = calls.post(api, "quotes/", body).json()
+
+    assert (before["believed_share"], after["believed_share"]) == (0.0, 0.9)
+    client.force_login(type(client_user).objects.get(pk=client_user.pk))
+    page = client.get(f"/jobs/new/?dataset={request.dataset_id}&model={mixed.pk}")
+    assert page.context["offer"].quote.believed_share == pytest.approx(0.9)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import costs, jobs, requests
+from tasks import costs, fleet, jobs, requests
 from tasks.models import Credibility
 from tasks.verification import acceptance
 from tests import factories
@@ -77,7 +77,7 @@ def test_the_record_of_each_node_online_counts_and_who_is_barred_does_not(
     factories.make_fleet(1, drained_at=NOW)
 
     with django_assert_num_queries(2):
-        found = costs.records(model_id=model.pk, now=NOW)
+        found = costs.records(model_id=model.pk, nodes=fleet.online(now=NOW), now=NOW)
 
     assert found == {KNOWN: 1, 0: 2}
 

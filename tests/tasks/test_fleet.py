@@ -28,17 +28,17 @@ def paced(model, *paces) -> list[Node]:
 def test_the_pace_of_a_share_of_the_nodes_online_is_what_they_keep(model, now):
     nodes = paced(model, 1000.0, 2000.0, 3000.0, 4000.0, None)
 
-    assert fleet.image_ms(model, share=0.5, now=now) == 2000.0
-    assert fleet.image_ms(model, share=0.75, now=now) == 3000.0
+    assert fleet.image_ms(model, share=0.5, nodes=fleet.online(now=now)) == 2000.0
+    assert fleet.image_ms(model, share=0.75, nodes=fleet.online(now=now)) == 3000.0
     Node.objects.filter(pk=nodes[0].pk).update(last_seen_at=now - timedelta(days=1))
-    assert fleet.image_ms(model, share=0.5, now=now) == 3000.0
+    assert fleet.image_ms(model, share=0.5, nodes=fleet.online(now=now)) == 3000.0
 
 
 def test_too_few_known_nodes_leave_it_to_the_trial_run(model, now):
     paced(model, 1000.0, 2000.0, None)
     paced(factories.make_model(), 1.0, 1.0, 1.0)
 
-    assert fleet.image_ms(model, share=0.5, now=now) == 100.0
+    assert fleet.image_ms(model, share=0.5, nodes=fleet.online(now=now)) == 100.0
 
 
 def quoted(client, model, now, **fields):

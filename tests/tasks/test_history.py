@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from payments import ledger
 from payments import queries as money
-from tasks import invariants, jobs, leases, nodes, reports, requests, scheduling, sweeps
+from tasks import errors, invariants, jobs, leases, nodes, reports, requests, scheduling, sweeps
 from tasks.models import Chunk, Credibility, Job, Node, Replica, Strike
 from tasks.operations import draining, quarantines, replays, reverification
 from tasks.verification import acceptance, faults, strikes
@@ -190,7 +190,7 @@ class History(RuleBasedStateMachine):
         named = {"node_id": node.pk, "model_id": model_id, "staff_id": self.world.staff.pk}
         try:
             quarantines.impose(**named, note="", now=self.now)
-        except quarantines.WrongState:
+        except errors.WrongState:
             if node.state != Node.State.RETIRED:
                 quarantines.lift(**named, now=self.now)
 

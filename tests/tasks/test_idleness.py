@@ -22,7 +22,7 @@ def node(operator) -> Node:
 
 def reason_of(node: Node) -> str:
     node.refresh_from_db()
-    return node_views.node_view(node, now=NOW).reason
+    return node_views.of_node(node, now=NOW).reason
 
 
 def waiting_job(client, *, acked=(), **fields) -> Job:

@@ -9,7 +9,7 @@ import pytest
 from payments import ledger
 from payments import queries as money
 from payments.models import Transfer
-from tasks import jobs, requests, scheduling
+from tasks import errors, jobs, requests, scheduling
 from tasks.models import Chunk, Image, Item, Job, Replica
 from tests import factories
 from tests.tasks import work
@@ -247,7 +247,7 @@ def test_a_step_out_of_turn_is_refused_and_changes_nothing(client_user, now, pre
         step(job_id=job.pk, now=now)
     before = work.everything()
 
-    with pytest.raises(jobs.WrongState) as refused:
+    with pytest.raises(errors.WrongState) as refused:
         act(job_id=job.pk, now=now)
 
     assert (refused.value.code, refused.value.status) == ("wrong_state", 409)
@@ -259,7 +259,7 @@ def test_a_finished_job_cannot_be_cancelled(client_user, fleet, now):
     work.take(*map(work.report_of, work.leased(job)))
     before = work.everything()
 
-    with pytest.raises(jobs.WrongState):
+    with pytest.raises(errors.WrongState):
         jobs.cancel(job_id=job.pk, now=now)
 
     assert work.everything() == before

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from django.db import IntegrityError, transaction
 
-from tasks import nodes, outgoing, reasons
+from tasks import errors, nodes, outgoing, reasons
 from tasks.models import Node
 from tests import factories
 from tests.tasks import work
@@ -71,7 +71,7 @@ def test_a_removed_node_takes_no_wishes(node, now, end):
     end(node_id=node.pk, now=now)
     before = work.everything()
 
-    with pytest.raises(nodes.WrongState):
+    with pytest.raises(errors.WrongState):
         nodes.set_wishes(node_id=node.pk, wishes=Allowance(cores=1))
 
     assert work.everything() == before

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tasks import broker, identity, nodes
+from tasks import broker, errors, identity, nodes
 from tasks.models import EnrollmentToken, Node
 from tests import factories
 from tests.tasks import work
@@ -198,7 +198,7 @@ def test_a_step_out_of_turn_is_refused_and_changes_nothing(operator, now, state,
     node = factories.make_node(operator, state=state)
     before = work.everything()
 
-    with pytest.raises(nodes.WrongState):
+    with pytest.raises(errors.WrongState):
         act(node_id=node.pk, now=now)
 
     assert work.everything() == before

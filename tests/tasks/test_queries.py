@@ -91,13 +91,13 @@ def test_undecided_chunks_come_first(job, django_assert_num_queries):
 def test_a_node_as_its_operator_sees_it(job, operators, now):
     ledger.post_intents(limit=100, now=now)
 
-    view = node_views.node_view(operators[0], now=now)
+    view = node_views.of_node(operators[0], now=now)
 
     assert (view.id, view.state, view.reason, view.running) == (operators[0].pk, "online", "", 1)
     assert (view.accepted, view.rejected, view.lost) == (1, 0, 0)
     assert (view.pending_minor, view.available_minor, view.paid_minor) == (50_000, 0, 0)
     ledger.mature(now=now + timedelta(days=8), limit=100)
-    view = node_views.node_view(operators[0], now=now)
+    view = node_views.of_node(operators[0], now=now)
     assert (view.pending_minor, view.available_minor) == (0, 50_000)
 
 
@@ -116,7 +116,7 @@ def test_a_node_as_its_operator_sees_it(job, operators, now):
     ],
 )
 def test_a_nodes_state_and_reason(operator, now, fields, state, reason):
-    view = node_views.node_view(factories.make_node(operator, **fields), now=now)
+    view = node_views.of_node(factories.make_node(operator, **fields), now=now)
 
     assert (view.state, view.reason) == (state, reason)
     assert view.reason_text.endswith(".")
@@ -127,20 +127,20 @@ def test_an_operator_sees_their_own_nodes_newest_first(operator, stranger, now):
     Node.objects.filter(pk=older.pk).update(enrolled_at=now - timedelta(days=1))
     factories.make_node(stranger)
 
-    views = node_views.node_views(operator.pk, now=now)
+    views = node_views.of_owner(operator.pk, now=now)
 
     assert [view.id for view in views] == [newer.pk, older.pk]
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_any_number_of_silent_nodes_takes_four_queries(
+def test_any_number_of_silent_nodes_takes_five_queries(
     operator, now, count, django_assert_num_queries
 ):
     for _ in range(count):
         factories.make_node(operator, last_seen_at=None)
 
-    with django_assert_num_queries(4):
-        node_views.node_views(operator.pk, now=now)
+    with django_assert_num_queries(5):
+        node_views.of_owner(operator.pk, now=now)
 
 
 @pytest.mark.parametrize("count", [1, 5])
@@ -150,8 +150,8 @@ def test_any_number_of_idle_nodes_takes_two_more_to_see_that_no_work_waits(
     for _ in range(count):
         factories.make_node(operator)
 
-    with django_assert_num_queries(6):
-        node_views.node_views(operator.pk, now=now)
+    with django_assert_num_queries(7):
+        node_views.of_owner(operator.pk, now=now)
 
 
 @pytest.mark.parametrize("count", [1, 5])
@@ -164,17 +164,17 @@ def test_any_number_of_idle_nodes_takes_eleven_to_say_why_others_get_the_work(
         job.chunks.update(numeric_class="another")
         factories.announce(job, nodes=nodes)
 
-    with django_assert_num_queries(15):
-        views = node_views.node_views(operator.pk, now=now)
+    with django_assert_num_queries(16):
+        views = node_views.of_owner(operator.pk, now=now)
 
     assert {view.reason for view in views} == {"no_work_for_class"}
 
 
-def test_one_silent_node_takes_three_queries(operator, now, django_assert_num_queries):
+def test_one_silent_node_takes_four_queries(operator, now, django_assert_num_queries):
     node = factories.make_node(operator, last_seen_at=None)
 
-    with django_assert_num_queries(3):
-        node_views.node_view(node, now=now)
+    with django_assert_num_queries(4):
+        node_views.of_node(node, now=now)
 
 
 def test_a_nodes_work_shows_what_it_answered_and_earned(job, operators, now):

@@ -9,7 +9,7 @@ import pytest
 from django.db import transaction
 
 from payments import ledger
-from tasks import acks, jobs, leases, nodes, scheduling, sweeps
+from tasks import acks, errors, jobs, leases, nodes, scheduling, sweeps
 from tasks.models import Job, Node, Replica
 from tests import factories
 from tests.tasks import work
@@ -102,7 +102,7 @@ def test_cancelling_while_answers_arrive_pays_each_once(job, fleet, now, side_by
     )
 
     failed = failures(answers)
-    assert all(isinstance(failure, jobs.WrongState) for failure in failed)
+    assert all(isinstance(failure, errors.WrongState) for failure in failed)
     ledger.post_intents(limit=1000, now=now)
     assert Job.objects.get().state == ("finished" if failed else "cancelled")
     rewarded = Replica.objects.filter(state__in=["accepted", "cancelled"]).count()

@@ -44,5 +44,17 @@ def test_quarantine_ends(node, now, days, state):
     assert row.barred_until == (until if days > 0 else None)
 
 
+@pytest.mark.parametrize(
+    ("image_ms", "shown", "in_time"),
+    [(None, None, None), (120.04, 120.0, 83), (25_000.0, 25_000.0, 1)],
+)
+def test_its_pace_is_told_with_what_it_means_for_chunks(node, now, image_ms, shown, in_time):
+    Credibility.objects.create(node=node, model=factories.make_model(), image_ms=image_ms)
+
+    (row,) = records.of_nodes([node.pk], now=now)[node.pk]
+
+    assert (row.image_ms, row.images_in_time) == (shown, in_time)
+
+
 def test_who_has_none_is_not_there(node, now):
     assert records.of_nodes([node.pk], now=now) == {}

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tasks import identity, nodes, rotation, succession
+from tasks import errors, identity, nodes, rotation, succession
 from tasks.models import Node, PlatformKeyChange
 from tests import factories
 from tests.tasks import work
@@ -108,7 +108,7 @@ def test_a_removed_node_changes_no_key(node, old, now, state):
     Node.objects.filter(pk=node.pk).update(state=state)
     before = work.everything()
 
-    with pytest.raises(nodes.WrongState):
+    with pytest.raises(errors.WrongState):
         rotation.rotate(
             node_id=node.pk,
             now=now,

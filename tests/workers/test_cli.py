@@ -118,17 +118,44 @@ def test_status_is_told_by_the_portal_what_the_machine_cannot_know(enrolled, ask
     }
 
 
+def test_status_shows_what_the_portal_warns_of(enrolled, ask, server):
+    text = "2026-11-25 12:00 UTC: An answer was nearly right. " + "It was not paid. " * 20
+    answer = {"state": "online", "reason": "", "warnings": [text.strip()]}
+    server.serve(routes.standing_path(NODE_ID), Served(json.dumps(answer).encode()))
+
+    shown = json.loads(ask("status", "--json")[1])
+    table = ask("status")[1]
+
+    assert shown["warnings"] == [text.strip()]
+    assert len(shown["issues"]) == 1  # it has not run yet: a warning is none
+    first, *more = table[table.index("warning") :].splitlines()
+    assert first.startswith("warning        2026-11-25 12:00 UTC: An answer was nearly right.")
+    assert all(line.startswith(" " * 15) and len(line) < 100 for line in more)
+    assert " ".join([first.removeprefix("warning"), *more]).split() == text.split()
+
+
 @pytest.mark.parametrize(
     "served",
     [
         Served(b'{"state": "online", "reason": "no_match"}', 403),
         Served(b'{"state": "online"}'),
         Served(b'{"state": "online", "reason": "\\u001b[31mred"}'),
+        Served(b'{"state": "online", "reason": "no_match", "warnings": ["\\u001b[31mred"]}'),
+        Served(b'{"state": "online", "reason": "no_match", "warnings": ["1", "2", "3", "4"]}'),
         Served(b"[]"),
         Served(b" " * 20_000),
         Served(b"", 302, headers={"Location": "/elsewhere"}),
     ],
-    ids=["refused", "no reason", "control characters", "no object", "too long", "led away"],
+    ids=[
+        "refused",
+        "no reason",
+        "control characters",
+        "control characters in words",
+        "too many words",
+        "no object",
+        "too long",
+        "led away",
+    ],
 )
 def test_what_is_no_answer_tells_nothing(enrolled, ask, server, served):
     server.serve(routes.standing_path(NODE_ID), served)

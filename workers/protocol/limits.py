@@ -44,5 +44,7 @@ HEARTBEAT_BUSY_SECONDS = 15
 HEARTBEAT_IDLE_SECONDS = 120
 #: Accepted difference between a node's clock and ours, seconds.
 CLOCK_SKEW_SECONDS_MAX = 600
+#: Warnings that a node's portal tells it of, the newest; in words.
+WARNINGS_MAX = 3
 #: Changes of the platform's key that a node follows.
 KEY_CHANGES_MAX = 100

@@ -36,6 +36,10 @@ Url = Annotated[str, StringConstraints(max_length=2000, pattern=r"^https?://")]
 PublicKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]{43}=$")]
 #: Printable ASCII: PostgreSQL stores no NUL, and terminals obey control characters.
 Short = Annotated[str, StringConstraints(max_length=120, pattern=r"^[ -~]*$")]
+#: Words for people, in any language.
+Sentences = Annotated[
+    str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
+]
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Pixel = Annotated[float, Field(ge=0, le=limits.IMAGE_SIDE_MAX, allow_inf_nan=False)]
 
@@ -204,6 +208,8 @@ class Standing(BaseModel):
     state: Code
     #: Why it does not work (`tasks.reasons.NodeReason`), empty when it does.
     reason: Code
+    #: Answers of its that were nearly right, in words for its operator; the newest few.
+    warnings: Annotated[list[Sentences], Field(max_length=limits.WARNINGS_MAX)] = []
 
 
 class AckMessage(Message):

@@ -9,9 +9,10 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from tasks.models import EnrollmentToken, Node
+from tasks.models import Credibility, EnrollmentToken, Node
 from tests import factories
 from tests.portal.api import calls
+from tests.tasks import refusals
 from workers.identity import Enrolled
 from workers.protocol import manifest, messages, signatures
 
@@ -163,11 +164,13 @@ def test_the_operator_sees_the_node_in_the_shape_of_the_contract(operator_api, o
         "enrolled_at": shown["enrolled_at"],
         "clock_skew_seconds": None,
         "credibility": [],
+        "warnings": [],
         "slots": 1,
         "limits": shown["limits"],
         "hardware": {},
         "software_version": "",
         "numeric_class": "",
+        "benchmark_image_ms": None,
         "work": {"running": 0, "accepted": 0, "rejected": 0, "lost": 0},
         "asset": "PI",
         "earnings": {
@@ -275,7 +278,62 @@ def test_a_machine_hears_by_its_key_what_its_page_says(machine, operator, state,
     answer = inquire(machine, node, key)
 
     assert answer.status_code == 200
-    assert answer.json() == {"state": state, "reason": reason or state}
+    assert answer.json() == {"state": state, "reason": reason or state, "warnings": []}
+
+
+def test_a_machine_hears_of_answers_that_were_nearly_right(machine, operator, client_user):
+    key = factories.make_key()
+    node = factories.make_node(operator, key=key)
+    refusals.nearly(client_user, [node, *factories.make_fleet(4)], checks=50)
+
+    told = messages.Standing.model_validate_json(inquire(machine, node, key).content)
+
+    (warning,) = told.warnings
+    assert warning.startswith("2026-11-25 12:00 UTC: An answer with Tiny detector was nearly right")
+
+
+def test_an_operator_reads_its_pace_beside_its_own_measure(operator_api, operator):
+    node = factories.make_node(operator, profile={"images_per_second": 12.5})
+    model = factories.make_model()
+    Credibility.objects.create(node=node, model=model, image_ms=123.456)
+
+    shown = calls.get(operator_api, f"nodes/{node.pk}/").json()
+
+    (record,) = shown["credibility"]
+    assert (record["image_ms"], record["images_in_time"]) == (123.5, 80)
+    assert shown["benchmark_image_ms"] == 80.0
+
+
+def test_a_pace_that_nobody_knows_is_null(operator_api, operator):
+    node = factories.make_node(operator)
+    Credibility.objects.create(node=node, model=factories.make_model())
+
+    shown = calls.get(operator_api, f"nodes/{node.pk}/").json()
+
+    (record,) = shown["credibility"]
+    assert (record["image_ms"], record["images_in_time"]) == (None, None)
+    assert shown["benchmark_image_ms"] is None
+
+
+def test_an_operator_reads_of_answers_that_were_nearly_right(operator_api, operator, client_user):
+    node = factories.make_node(operator)
+    missed = refusals.nearly(client_user, [node, *factories.make_fleet(4)], checks=50)
+
+    (warning,) = calls.get(operator_api, f"nodes/{node.pk}/").json()["warnings"]
+    (work,) = calls.get(operator_api, f"nodes/{node.pk}/replicas/").json()["results"]
+
+    assert warning == work["near_miss"]
+    assert warning.pop("text").startswith("An answer with Tiny detector was nearly right")
+    assert warning == {
+        "replica": str(missed.pk),
+        "model": missed.job.model_id,
+        "model_name": "Tiny detector",
+        "found_at": "2026-11-25T12:00:00Z",
+        "is_strike": False,
+        "is_paid": False,
+        "checks_lost": 25.0,
+        "answers_left": 500,
+    }
 
 
 def test_nobody_else_hears_it(machine, operator):

@@ -66,7 +66,7 @@ def test_a_media_type_that_is_not_there_is_refused(client_api):
     calls.refused(calls.get(client_api, "me/", Accept="image/png"), 406, "not_acceptable")
 
 
-@pytest.mark.parametrize("path", ["", "nothing/", "jobs", "jobs/x/y/z/", "metrics"])
+@pytest.mark.parametrize("path", ["", "nothing/", "jobs", "jobs/x/y/z/", "metrics/"])
 @pytest.mark.parametrize("is_debug", [True, False])
 def test_an_address_that_is_not_there_is_a_problem(client, db, settings, path, is_debug):
     settings.DEBUG = is_debug

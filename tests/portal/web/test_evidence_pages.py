@@ -58,6 +58,22 @@ def test_the_nodes_page_lists_refused_work(as_operator, refused):
 
     assert "Refused work" in html
     assert f'href="/work/{refused.pk}/#appeal"' in html
+    assert "Nearly right" not in html
+
+
+def test_a_near_miss_is_told_on_the_work_and_on_the_nodes_page(as_operator, client_user, operator):
+    node = factories.make_node(operator)
+    missed = refusals.nearly(client_user, [node, *factories.make_fleet(4)], checks=50)
+
+    on_work = page(as_operator, f"/work/{missed.pk}/")
+    on_node = page(as_operator, f"/nodes/{node.pk}/")
+
+    for html in (on_work, on_node):
+        assert "was nearly right" in html
+        assert "before 500 more answers with the model are accepted" in html
+        assert "overclocked" in html
+    assert "the warning is taken back" in on_work
+    assert f'<a href="/work/{missed.pk}/">Look at the work</a>' in on_node
 
 
 def test_an_appeal_is_lodged_from_the_page_and_shown(as_operator, refused):

@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from tasks import nodes
-from tasks.models import EnrollmentToken, Node
+from tasks.models import Credibility, EnrollmentToken, Node
 from tests import factories
 from tests.portal.web import scenes
 from workers.protocol import signatures
@@ -27,6 +27,19 @@ def test_a_token_is_shown_once_with_the_commands(as_operator):
     assert token not in as_operator.get("/nodes/new/").content.decode()
     assert "nodefolk-node run" in page
     assert answer["Cache-Control"] == "no-store"
+
+
+def test_a_nodes_page_tells_its_pace_beside_its_own_measure(as_operator, operator):
+    node = factories.make_node(operator, profile={"images_per_second": 12.5})
+    for slug, image_ms in (("one", 123.4), ("two", None)):
+        model = factories.make_model(slug=slug)
+        Credibility.objects.create(node=node, model=model, image_ms=image_ms)
+
+    html = as_operator.get(f"/nodes/{node.pk}/").content.decode()
+
+    assert '0.12 s<div class="soft small">81 in 10 s</div>' in html
+    assert "not known yet" in html
+    assert "own measure of the platform's detector it is 80 ms" in html
 
 
 def test_only_a_known_person_gets_a_token(client):

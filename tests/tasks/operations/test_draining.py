@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tasks import candidates, jobs, leases, node_views, scheduling, sweeps
+from tasks import candidates, errors, jobs, leases, node_views, scheduling, sweeps
 from tasks.models import Job, Node, Platform, Replica, StaffAction
 from tasks.operations import draining, platform
 from tests import factories
@@ -44,7 +44,7 @@ def test_a_drained_node_gets_nothing_and_finishes_what_it_has(client_user, nodes
 def test_its_operator_reads_why(nodes, staff, now):
     drain(nodes[0], staff, note="  New\ndisk. ")
 
-    view = node_views.node_view(Node.objects.get(pk=nodes[0].pk), now=now)
+    view = node_views.of_node(Node.objects.get(pk=nodes[0].pk), now=now)
 
     assert (view.state, view.reason, view.staff_note) == ("online", "drained", "New disk.")
     assert view.reason_text == "Staff give it no new work; what it has it finishes."
@@ -54,7 +54,7 @@ def test_a_drain_is_refused_a_second_time_and_changes_nothing(nodes, staff, now)
     drain(nodes[0], staff)
     before = work.everything()
 
-    with pytest.raises(draining.WrongState, match="The node is drained"):
+    with pytest.raises(errors.WrongState, match="The node is drained"):
         drain(nodes[0], staff, now=now + SECOND, note="Other.")
 
     assert work.everything() == before
@@ -65,7 +65,7 @@ def test_a_removed_node_is_not_drained(operator, staff, state):
     node = factories.make_node(operator, state=state)
     before = work.everything()
 
-    with pytest.raises(draining.WrongState, match=f"The node is {state}"):
+    with pytest.raises(errors.WrongState, match=f"The node is {state}"):
         drain(node, staff)
 
     assert work.everything() == before
@@ -82,7 +82,7 @@ def test_the_end_of_a_drain_gives_work_again(client_user, nodes, staff, now):
         ("drain", nodes[0].pk, staff.pk, "New disk."),
         ("undrain", nodes[0].pk, staff.pk, ""),
     ]
-    with pytest.raises(draining.WrongState):
+    with pytest.raises(errors.WrongState):
         draining.undrain(node_id=nodes[0].pk, staff_id=staff.pk, now=now)
     assert StaffAction.objects.count() == 2
 
@@ -160,10 +160,10 @@ def test_a_job_of_a_drained_platform_can_be_paused_and_cancelled(client_user, no
 
 
 def test_draining_and_resuming_twice_is_refused(staff, now):
-    with pytest.raises(draining.WrongState):
+    with pytest.raises(errors.WrongState):
         draining.resume_platform(staff_id=staff.pk, now=now)
     drain_all(staff)
-    with pytest.raises(draining.WrongState):
+    with pytest.raises(errors.WrongState):
         drain_all(staff, now=now + SECOND)
 
     assert platform.read().drained_at == now
@@ -178,6 +178,6 @@ def test_of_many_who_drain_at_once_one_does(now, side_by_side):
     answers = side_by_side(*[lambda: drain(node, staff), lambda: drain_all(staff)] * 3)
 
     refused = [answer for answer in answers if isinstance(answer, Exception)]
-    assert [type(answer) for answer in refused] == [draining.WrongState] * 4
+    assert [type(answer) for answer in refused] == [errors.WrongState] * 4
     assert sorted(row.target for row in actions()) == sorted(["platform", node.pk])
     assert Replica.objects.count() == 0

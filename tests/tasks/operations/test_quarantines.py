@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.db import transaction
 
-from tasks import node_views, records, scheduling
+from tasks import errors, node_views, records, scheduling
 from tasks.models import Chunk, Credibility, Node, Replica, StaffAction, Strike
 from tasks.operations import quarantines
 from tasks.verification import faults, strikes, terms
@@ -261,7 +261,7 @@ def test_a_second_time_is_refused_and_changes_nothing(job, nodes, staff, scope, 
     impose(nodes[0], staff, scope)
     before = work.everything()
 
-    with pytest.raises(quarantines.WrongState):
+    with pytest.raises(errors.WrongState):
         impose(nodes[0], staff, scope, now=now + SECOND)
     with pytest.raises(quarantines.UnknownModel):
         impose(nodes[0], staff, "mdl_00000000000000000000000000")
@@ -272,7 +272,7 @@ def test_a_second_time_is_refused_and_changes_nothing(job, nodes, staff, scope, 
 def test_what_is_not_in_quarantine_is_not_lifted(job, nodes, staff, scope):
     before = work.everything()
 
-    with pytest.raises(quarantines.WrongState):
+    with pytest.raises(errors.WrongState):
         lift(nodes[0], staff, scope)
 
     assert work.everything() == before
@@ -281,7 +281,7 @@ def test_what_is_not_in_quarantine_is_not_lifted(job, nodes, staff, scope):
 def test_a_retired_node_is_not_quarantined(operator, staff):
     node = factories.make_node(operator, state=Node.State.RETIRED)
 
-    with pytest.raises(quarantines.WrongState):
+    with pytest.raises(errors.WrongState):
         impose(node, staff)
 
     assert StaffAction.objects.count() == 0
@@ -294,7 +294,7 @@ def test_the_operator_reads_it(job, nodes, staff, now):
 
     impose(nodes[0], staff)
 
-    view = node_views.node_view(Node.objects.get(pk=nodes[0].pk), now=now)
+    view = node_views.of_node(Node.objects.get(pk=nodes[0].pk), now=now)
     assert (view.reason, view.staff_note) == ("quarantined", "Odd boxes.")
 
 

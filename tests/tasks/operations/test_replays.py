@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.db.models import F
 
-from tasks import arrivals, jobs, nodes, scheduling
+from tasks import arrivals, errors, jobs, nodes, scheduling
 from tasks.models import Chunk, Credibility, Job, Node, Replica, SignedReport, StaffAction
 from tasks.operations import replays
 from tests import factories
@@ -142,7 +142,7 @@ def test_a_removed_node_is_sent_nothing(machines, staff, now, django_capture_on_
     nodes.suspend(node_id=machines[0].node.pk, now=now)
     before = work.everything()
 
-    with django_capture_on_commit_callbacks() as callbacks, pytest.raises(replays.WrongState):
+    with django_capture_on_commit_callbacks() as callbacks, pytest.raises(errors.WrongState):
         replays.replay_node(node_id=machines[0].node.pk, staff_id=staff.pk, now=now)
 
     assert callbacks == []
