@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db import connection
 
+from payments import arrays
 from tasks.models import Node, Replica
 from tasks.reasons import NodeReason
 from workers.protocol import limits, messages
@@ -107,7 +107,7 @@ def _write_at_once(
 ) -> list[str]:
     named = [(beat.node, pk) for beat in heartbeats for pk in replica_ids(beat.running)]
     profiles = [_profile(beat) for beat in heartbeats]
-    columns: list[list[Any]] = [
+    columns: list[list[object]] = [
         [beat.node for beat in heartbeats],
         [is_of_another_time(beat, now=now) for beat in heartbeats],
         # A time that is not stored may be one that PostgreSQL cannot read.
@@ -125,11 +125,11 @@ def _write_at_once(
         cursor.execute(
             _WRITE,
             [
-                *columns,
+                *map(arrays.literal, columns),
                 now,
                 NodeReason.CLOCK_SKEW.value,
-                [node_id for node_id, _ in named],
-                [pk for _, pk in named],
+                arrays.literal(node_id for node_id, _ in named),
+                arrays.literal(pk for _, pk in named),
                 leased_until,
                 now,
             ],
