@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from django.db import connection, transaction
 
-from payments import chart, money, posting
+from payments import arrays, chart, money, posting
 from payments.models import LedgerAccount, Transfer, TransferIntent
 
 INTENTS_MAX = 10_000
@@ -190,7 +190,7 @@ def record_intents(intents: Sequence[Intent], *, now: datetime) -> None:
 
 def _insert_at_once(intents: Sequence[Intent], ids: Mapping[str, int], *, now: datetime) -> None:
     """Insert over arrays: a tenth of what `bulk_create` spends on its parameters."""
-    columns: list[list[Any]] = [
+    columns: list[list[object]] = [
         [intent.kind.value for intent in intents],
         [intent.key for intent in intents],
         [ids[intent.source.code] for intent in intents],
@@ -202,7 +202,7 @@ def _insert_at_once(intents: Sequence[Intent], ids: Mapping[str, int], *, now: d
         [intent.due_at for intent in intents],
     ]
     with connection.cursor() as cursor:
-        cursor.execute(_INSERT_INTENTS, [now, *columns])
+        cursor.execute(_INSERT_INTENTS, [now, *map(arrays.literal, columns)])
 
 
 _INSERT_INTENTS = """
@@ -254,7 +254,7 @@ def release_hold(*, ref_type: str, ref_id: str, now: datetime) -> int:
     assert owner_id is not None
     available = chart.available(owner_id)
     available_id = chart.open_accounts([available])[available.code]
-    waiting = list(
+    waiting = posting.read(
         TransferIntent.objects.filter(
             debit_id=escrow_id, posted_at__isnull=True, voided_at__isnull=True
         ).order_by("pk")

@@ -16,11 +16,12 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 
-from payments import chart
+from payments import arrays, chart
 from payments.models import LedgerAccount, TransferIntent
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ INSERT INTO payments_transfer
     (key, kind, debit_id, credit_id, amount_minor, ref_type, ref_id, created_at)
 SELECT key, kind, COALESCE(%s, debit_id), credit_id, amount_minor, ref_type, ref_id, %s
 FROM payments_transferintent
-WHERE id IN ({placeholders})
+WHERE id {among}
 ORDER BY id
 ON CONFLICT (key) DO NOTHING
 RETURNING debit_id, credit_id, amount_minor
@@ -47,6 +48,21 @@ WHERE payments_ledgeraccount.id = moved.column1
 """
 
 
+class Waiting(NamedTuple):
+    """What posting reads of an intent: rows, not objects, because this is done for each."""
+
+    pk: int
+    debit_id: int
+    credit_id: int
+    amount_minor: int
+    key: str
+
+
+def read(intents: QuerySet[TransferIntent]) -> list[Waiting]:
+    """Read intents that may be posted, in the order of the queryset."""
+    return [Waiting(*row) for row in intents.values_list(*Waiting._fields)]
+
+
 def post_waiting(waiting: QuerySet[TransferIntent], *, limit: int, now: datetime) -> int:
     """Post up to `limit` intents of an ordered queryset, each batch in its own transaction.
 
@@ -56,7 +72,7 @@ def post_waiting(waiting: QuerySet[TransferIntent], *, limit: int, now: datetime
     for start in range(0, limit, BATCH_MAX):
         size = min(BATCH_MAX, limit - start)
         with transaction.atomic(durable=True):
-            batch = list(waiting[:size])
+            batch = read(waiting[:size])
             settled = post(batch, accounts=lock_accounts(accounts_of(batch)), now=now)
         posted += settled
         if settled < size:
@@ -64,7 +80,7 @@ def post_waiting(waiting: QuerySet[TransferIntent], *, limit: int, now: datetime
     return posted
 
 
-def accounts_of(intents: Iterable[TransferIntent]) -> set[int]:
+def accounts_of(intents: Iterable[Waiting]) -> set[int]:
     """Return the primary keys of the accounts that posting these intents may touch."""
     touched = {pk for intent in intents for pk in (intent.debit_id, intent.credit_id)}
     return touched | {_reserve_id()} if touched else touched
@@ -78,7 +94,7 @@ def lock_accounts(account_ids: Collection[int]) -> dict[int, LedgerAccount]:
 
 
 def post(
-    intents: Sequence[TransferIntent], *, accounts: Mapping[int, LedgerAccount], now: datetime
+    intents: Sequence[Waiting], *, accounts: Mapping[int, LedgerAccount], now: datetime
 ) -> int:
     """Post intents, all of whose accounts the caller has just locked.
 
@@ -93,18 +109,18 @@ def post(
             no_key=True, skip_locked=True, of=("self",)
         ).filter(
             Q(due_at__isnull=True) | Q(due_at__lte=now),
-            pk__in=[intent.pk for intent in intents[start : start + BATCH_MAX]],
+            pk__any_of=[intent.pk for intent in intents[start : start + BATCH_MAX]],
             posted_at__isnull=True,
             frozen_at__isnull=True,
             voided_at__isnull=True,
         )
-        funded, uncovered = _fund(still_waiting.order_by("pk"), accounts, balances)
+        funded, uncovered = _fund(read(still_waiting.order_by("pk")), accounts, balances)
         moved = _insert_transfers(funded, now=now)
         if uncovered:
             moved += _insert_transfers(uncovered, debit_id=_reserve_id(), now=now)
         move_balances(moved)
         settled = [*funded, *uncovered]
-        TransferIntent.objects.filter(pk__in=settled).update(posted_at=now)
+        TransferIntent.objects.filter(pk__any_of=settled).update(posted_at=now)
         posted += len(settled)
     return posted
 
@@ -126,7 +142,7 @@ def move_balances(moved: Iterable[tuple[int, int, int]]) -> None:
 
 
 def _fund(
-    intents: Iterable[TransferIntent],
+    intents: Iterable[Waiting],
     accounts: Mapping[int, LedgerAccount],
     balances: dict[int, int],
 ) -> tuple[list[int], list[int]]:
@@ -163,11 +179,14 @@ def _insert_transfers(
     """
     if not intent_ids:
         return []
-    placeholders = ", ".join(["%s"] * len(intent_ids))
+    ids: list[Any] = [*intent_ids]
+    among = f"IN ({', '.join(['%s'] * len(ids))})"
+    if connection.vendor == "postgresql":
+        ids, among = [arrays.literal(ids)], "= ANY(%s::bigint[])"
     with connection.cursor() as cursor:
         cursor.execute(
-            _INSERT.format(placeholders=placeholders),
-            [debit_id, connection.ops.adapt_datetimefield_value(now), *intent_ids],
+            _INSERT.format(among=among),
+            [debit_id, connection.ops.adapt_datetimefield_value(now), *ids],
         )
         moved: list[tuple[int, int, int]] = cursor.fetchall()
     return moved

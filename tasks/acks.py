@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from django.db import connection
 from django.db.models import Exists, F, OuterRef, Q
 
+from payments import arrays
 from tasks.models import Ack, Chunk, Job, Node
 from workers.protocol import messages
 
@@ -95,14 +96,14 @@ def _write_at_once(
         cursor.execute(
             _WRITE,
             [
-                [ack.node for ack in said],
-                [ack.slots for ack in said],
-                [json.dumps(ack.cached_models) for ack in said],
+                arrays.literal(ack.node for ack in said),
+                arrays.literal(ack.slots for ack in said),
+                arrays.literal(json.dumps(ack.cached_models) for ack in said),
                 now,
                 now,
-                [ack.job for ack in acks],
-                [ack.node for ack in acks],
-                [latencies_ms[ack.job] for ack in acks],
+                arrays.literal(ack.job for ack in acks),
+                arrays.literal(ack.node for ack in acks),
+                arrays.literal(latencies_ms[ack.job] for ack in acks),
             ],
         )
         return [job_id for (job_id,) in cursor.fetchall()]

@@ -75,7 +75,7 @@ def build(replicas: QuerySet[Replica], *, now: datetime) -> list[messages.Assign
 
 def _pictures(chunk_ids: Iterable[int]) -> dict[int, list[Shown]]:
     pictures: dict[int, list[Shown]] = defaultdict(list)
-    items = Item.objects.filter(chunk__in=chunk_ids).order_by("chunk", "position")
+    items = Item.objects.filter(chunk__any_of=chunk_ids).order_by("chunk", "position")
     for chunk_id, digest, size_bytes in items.values_list(
         "chunk", "image__blob_id", "image__blob__size_bytes"
     ):

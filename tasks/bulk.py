@@ -1,17 +1,22 @@
-"""Insert many new rows: one statement over arrays, a third of what `bulk_create` spends."""
+"""Write many rows by one statement over arrays: a third of what `bulk_create` spends."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 from django.db import connection, models
+
+from payments import arrays
 
 Row = TypeVar("Row", bound=models.Model)
 
 #: Rows in one statement.
 ROWS_MAX = 1000
+#: Parameters in one statement of SQLite, with some left for the statement's own.
+_PARAMETERS_MAX = 4000
 
 
 def insert(rows: Sequence[Row], *, key: str) -> list[Row]:
@@ -33,6 +38,48 @@ def insert(rows: Sequence[Row], *, key: str) -> list[Row]:
     return list(rows)
 
 
+def update(
+    statement: str,
+    rows: Sequence[tuple[Any, ...]],
+    *,
+    types: Sequence[str],
+    values: Sequence[Any] = (),
+) -> list[tuple[Any, ...]]:
+    """Run a statement that joins `{given}`: `rows`, whose columns are column1, column2, ...
+
+    `types`: PostgreSQL's, of the columns. `values`: the statement's own parameters, all of
+    which stand before `{given}`. Returns what it returns, nothing without RETURNING. Several
+    statements where `rows` are many: call it inside a transaction.
+    """
+    returned: list[tuple[Any, ...]] = []
+    is_postgres = connection.vendor == "postgresql"
+    step = ROWS_MAX if is_postgres else _PARAMETERS_MAX // len(types)
+    with connection.cursor() as cursor:
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            given, parameters = (_columns if is_postgres else _values)(part, types)
+            cursor.execute(statement.replace("{given}", given), [*values, *parameters])
+            if cursor.description:
+                returned += cursor.fetchall()
+    return returned
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], types: Sequence[str]) -> tuple[str, list[Any]]:
+    unnested = ", ".join(f"%s::{kind}[]" for kind in types)
+    names = ", ".join(f"column{number}" for number in range(1, len(types) + 1))
+    columns = [arrays.literal(column) for column in zip(*rows, strict=True)]
+    return f"unnest({unnested}) AS given ({names})", columns
+
+
+def _values(rows: Sequence[tuple[Any, ...]], types: Sequence[str]) -> tuple[str, list[Any]]:
+    one = "(" + ", ".join(["%s"] * len(types)) + ")"
+    adapt = connection.ops.adapt_datetimefield_value
+    parameters = [
+        adapt(value) if isinstance(value, datetime) else value for row in rows for value in row
+    ]
+    return f"(VALUES {', '.join([one] * len(rows))}) AS given", parameters
+
+
 def _insert(rows: Sequence[models.Model], *, key: str) -> None:
     names: list[str] = []
     sources: list[str] = []
@@ -46,7 +93,7 @@ def _insert(rows: Sequence[models.Model], *, key: str) -> None:
         # The key's array says how many rows there are.
         is_same = field.name != key and all(value == column[0] for value in column)
         sources.append(f"%s::{_type(field)}" if is_same else f"unnest(%s::{_type(field)}[])")
-        values.append(column[0] if is_same else column)
+        values.append(column[0] if is_same else arrays.literal(column))
     statement = f"INSERT INTO {table.db_table} ({', '.join(names)}) SELECT {', '.join(sources)}"
     (key_field,) = (field for field in table.concrete_fields if field.name == key)
     with connection.cursor() as cursor:

@@ -74,6 +74,8 @@ class Window:
     chunks: list[Chunk]
     ready: list[matching.Ready]
     jobs: dict[str, Job]
+    #: Fewer were read than might be: a job may have more that is ready.
+    is_cut: bool = False
 
 
 def jobs_with_work(*, job_ids: Sequence[str] | None = None) -> list[Job]:
@@ -114,30 +116,39 @@ def _ended_with_checks(found: Sequence[Job], job_ids: Sequence[str] | None) -> l
     return list(ended.select_related("model").order_by("submitted_at", "pk"))
 
 
-def window(jobs: Sequence[Job], *, is_taken: bool = True) -> Window:
+def window(jobs: Sequence[Job], *, places: int = CHUNKS_MAX) -> Window:
     """Read the first ready chunks of each job. Three queries.
 
-    One of each job when nobody is there to take them (not `is_taken`): that tells what it
-    waits for.
+    No more of each than there are `places` to fill, and one when there are none: that tells
+    what it waits for.
     """
     if not jobs:
         return Window(chunks=[], ready=[], jobs={})
-    each = max(CHUNKS_OF_JOB_MIN, CHUNKS_MAX // len(jobs)) if is_taken else 1
+    most = max(CHUNKS_OF_JOB_MIN, CHUNKS_MAX // len(jobs))
+    each = min(most, max(places, 1))
     by_id = {job.pk: job for job in jobs}
     chunks = [
         chunk
-        for chunk in Chunk.objects.filter(pk__in=_first_ready(list(by_id), each)).order_by("pk")
+        for chunk in Chunk.objects.filter(pk__any_of=_first_ready(list(by_id), each)).order_by("pk")
         if chunk.index == 0 or by_id[chunk.job_id].smoke != Job.Smoke.RUNNING
     ]
     replicas: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
-    rows = Replica.objects.filter(chunk__in=chunks).values(
-        "chunk", "operator", "state", "reason", "checks_tenths", "node__network", "node"
+    rows = list(
+        Replica.objects.filter(chunk__any_of=[chunk.pk for chunk in chunks])
+        .order_by("pk")
+        .values("chunk", "operator", "state", "reason", "checks_tenths", "node__network", "node")
     )
-    for row in rows.order_by("pk"):
+    for row in rows:
         replicas[row["chunk"]].append(dict(row))
     checks = _checks_of_holders(rows, by_id.values())
     ready = [_ready(chunk, by_id[chunk.job_id], replicas[chunk.pk], checks) for chunk in chunks]
-    return Window(chunks=chunks, ready=ready, jobs=by_id)
+    counts = Counter(chunk.job_id for chunk in chunks)
+    return Window(
+        chunks=chunks,
+        ready=ready,
+        jobs=by_id,
+        is_cut=each < most and each in counts.values(),
+    )
 
 
 def _first_ready(job_ids: Sequence[str], each: int) -> list[int]:
@@ -296,9 +307,13 @@ def _records(
         (row.node_id, row.model_id): row
         for row in Credibility.objects.filter(node__in=nodes, model__in=models)
     }
-    out = Counter(
-        Replica.objects.filter(node__in=nodes, state=_S.LEASED).values_list("node", "job__model")
+    leased = (
+        Replica.objects.filter(node__in=nodes, state=_S.LEASED)
+        .order_by()
+        .values_list("node", "job__model")
+        .annotate(count=Count("pk"))
     )
+    out = Counter({(node_id, model_id): count for node_id, model_id, count in leased})
     records: dict[str, dict[str, matching.Record]] = {node.pk: {} for node in nodes}
     for node in nodes:
         cached = set(node.cached_models)

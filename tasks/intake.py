@@ -10,12 +10,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Greatest
 
+from payments import arrays
 from tasks.answers import Found
 from tasks.models import Chunk, Credibility, Node, Replica, SignedReport
 
@@ -128,7 +128,7 @@ def store_plainly(entries: Sequence[Entry], *, now: datetime) -> list[int]:
 def _store_at_once(entries: Sequence[Entry], *, now: datetime) -> list[int]:
     proofs = list(dict.fromkeys(entry.proof for entry in entries))
     places = {proof: place for place, proof in enumerate(proofs, start=1)}
-    columns: list[list[Any]] = [
+    columns: list[list[object]] = [
         [entry.replica_id for entry in entries],
         [str(_S.LOST if entry.was_lost else _S.LEASED) for entry in entries],
         [str(entry.state) for entry in entries],
@@ -146,10 +146,10 @@ def _store_at_once(entries: Sequence[Entry], *, now: datetime) -> list[int]:
         cursor.execute(
             _STORE,
             [
-                *columns,
-                [proof.node_id for proof in proofs],
-                [proof.body for proof in proofs],
-                [proof.signature for proof in proofs],
+                *map(arrays.literal, columns),
+                arrays.literal(proof.node_id for proof in proofs),
+                arrays.literal(proof.body for proof in proofs),
+                arrays.literal(proof.signature for proof in proofs),
                 now,
                 now,
             ],

@@ -109,7 +109,7 @@ def send_assignments(*, replica_ids: Sequence[int]) -> None:
     Several of one node go in one message, as far as it holds them.
     """
     now = datetime.now(UTC)
-    leased = Replica.objects.filter(pk__in=replica_ids, state=Replica.State.LEASED)
+    leased = Replica.objects.filter(pk__any_of=replica_ids, state=Replica.State.LEASED)
     by_node: dict[str, list[messages.Assignment]] = defaultdict(list)
     for each in assignments.build(leased, now=now):
         by_node[each.node].append(each)

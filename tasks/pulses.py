@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db import connection
 
+from payments import arrays
 from tasks.models import Node, Replica
 from tasks.reasons import NodeReason
 from workers.protocol import limits, messages
@@ -107,7 +107,7 @@ def _write_at_once(
 ) -> list[str]:
     named = [(beat.node, pk) for beat in heartbeats for pk in replica_ids(beat.running)]
     profiles = [_profile(beat) for beat in heartbeats]
-    columns: list[list[Any]] = [
+    columns: list[list[object]] = [
         [beat.node for beat in heartbeats],
         [is_of_another_time(beat, now=now) for beat in heartbeats],
         # A time that is not stored may be one that PostgreSQL cannot read.
@@ -125,11 +125,11 @@ def _write_at_once(
         cursor.execute(
             _WRITE,
             [
-                *columns,
+                *map(arrays.literal, columns),
                 now,
                 NodeReason.CLOCK_SKEW.value,
-                [node_id for node_id, _ in named],
-                [pk for _, pk in named],
+                arrays.literal(node_id for node_id, _ in named),
+                arrays.literal(pk for _, pk in named),
                 leased_until,
                 now,
             ],
@@ -137,7 +137,8 @@ def _write_at_once(
         return [node_id for (node_id,) in cursor.fetchall()]
 
 
-#: Reaches every row by its key.
+#: Reaches every row by its key. `was` is no constant to the planner, else it would go through all
+#: that is leased (`replica_held_by_node`) for each name; what `held` locked is still leased.
 _WRITE = """
 WITH beat AS MATERIALIZED (
     SELECT * FROM unnest(
@@ -165,17 +166,20 @@ WITH beat AS MATERIALIZED (
     WHERE n.id = b.node_id
       AND (b.is_skewed OR n.heartbeat_sent_at IS NULL OR n.heartbeat_sent_at < b.sent_at)
     RETURNING n.id, b.is_skewed
+), named AS MATERIALIZED (
+    SELECT m.node_id, m.replica_id, 'leased' AS was
+    FROM unnest(%s::text[], %s::bigint[]) AS m(node_id, replica_id)
 ), held AS MATERIALIZED (
     SELECT r.id
-    FROM unnest(%s::text[], %s::bigint[]) AS m(node_id, replica_id)
+    FROM named m
     JOIN taken t ON t.id = m.node_id AND NOT t.is_skewed
     JOIN tasks_replica r
-        ON r.id = m.replica_id AND r.node_id = m.node_id AND r.state = 'leased'
+        ON r.id = m.replica_id AND r.node_id = m.node_id AND r.state = m.was
     ORDER BY r.id FOR NO KEY UPDATE OF r
 ), renewed AS (
     UPDATE tasks_replica r
     SET lease_expires_at = %s, started_at = coalesce(r.started_at, %s)
-    FROM held WHERE r.id = held.id AND r.state = 'leased'
+    FROM held WHERE r.id = held.id
 )
 SELECT id FROM taken WHERE NOT is_skewed ORDER BY id
 """

@@ -68,12 +68,12 @@ def accept(
     _note_senders(senders, heard_at=None if is_replay else now)
     named = leases.replica_ids([signed.report.assignment for signed in signed_reports])
     # Two queries: joined, a batch may be planned as a scan of all chunks.
-    chunk_ids = set(Replica.objects.filter(pk__in=named).values_list("chunk", flat=True))
-    list(
+    chunk_ids = set(Replica.objects.filter(pk__any_of=named).values_list("chunk", flat=True))
+    states = dict(
         Chunk.objects.select_for_update(of=("self",), no_key=True)
-        .filter(pk__in=chunk_ids)
+        .filter(pk__any_of=chunk_ids)
         .order_by("pk")
-        .values_list("pk", flat=True)
+        .values_list("pk", "state")
     )
     # Read under the locks: a lease lost a moment ago must be seen as lost.
     asked = _read_asked(named)
@@ -85,9 +85,12 @@ def accept(
     if unusual:
         quotas.lower(stored)
     taken = [asked[replica_id] for replica_id in stored]
-    _stir({each.chunk_id for each in taken}, now=now)
+    taken_ids = {each.chunk_id for each in taken}
+    accepted = [pk for pk in taken_ids if states[pk] == Chunk.State.PROVISIONAL]
+    if accepted:
+        _stir(accepted, now=now)
     _raise_versions({each.job_id for each in taken})
-    return sorted({each.chunk_id for each in taken})
+    return sorted(taken_ids)
 
 
 def _note_senders(node_ids: set[str], *, heard_at: datetime | None) -> None:
@@ -98,12 +101,16 @@ def _note_senders(node_ids: set[str], *, heard_at: datetime | None) -> None:
         Node.objects.filter(pk__in=locked).update(last_seen_at=heard_at)
 
 
-def _stir(chunk_ids: set[int], *, now: datetime) -> None:
+def _stir(chunk_ids: Sequence[int], *, now: datetime) -> None:
     """Mark accepted chunks for another look, should nobody live to take it at once."""
     Chunk.objects.filter(pk__in=chunk_ids, state=Chunk.State.PROVISIONAL).update(stirred_at=now)
 
 
 def _raise_versions(job_ids: set[str]) -> None:
+    """Say that the jobs look different now; several are locked in order first."""
+    if len(job_ids) == 1:
+        Job.objects.filter(pk__in=job_ids).update(version=F("version") + 1)
+        return
     changed = Job.objects.select_for_update(no_key=True).filter(pk__in=job_ids).order_by("pk")
     Job.objects.filter(pk__in=list(changed.values_list("pk", flat=True))).update(
         version=F("version") + 1
@@ -117,7 +124,7 @@ def _read_asked(replica_ids: Sequence[int]) -> dict[int, _Asked]:
     """
     rows = list(
         Replica.objects.filter(
-            pk__in=replica_ids, state__in=[_S.LEASED, _S.LOST], chunk__state__in=intake.UNDECIDED
+            pk__any_of=replica_ids, state__in=[_S.LEASED, _S.LOST], chunk__state__in=intake.UNDECIDED
         ).values_list(
             "pk", "chunk_id", "job_id", "node_id", "nonce", "state",
             "job__model_id", "job__kind", "gold_position", "gold__width", "gold__height",
@@ -154,7 +161,7 @@ def _read_asked(replica_ids: Sequence[int]) -> dict[int, _Asked]:
 
 def _picture_sizes(chunk_ids: set[int]) -> dict[int, list[tuple[int, int]]]:
     sizes: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    items = Item.objects.filter(chunk__in=chunk_ids).order_by("chunk", "position")
+    items = Item.objects.filter(chunk__any_of=chunk_ids).order_by("chunk", "position")
     for chunk_id, width, height in items.values_list("chunk", "image__width", "image__height"):
         sizes[chunk_id].append((width, height))
     return sizes

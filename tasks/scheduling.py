@@ -14,9 +14,10 @@ import secrets
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 
 from tasks import bulk, candidates, dispatch, events, matching, turns, waiting
@@ -30,8 +31,8 @@ logger = logging.getLogger(__name__)
 LEASE = timedelta(seconds=settings.LEASE_SECONDS)
 #: What waits at a node behind other work should be done well within a lease.
 WAIT_MS_MAX = settings.LEASE_SECONDS * 1000 / 2
-#: Assignments made in one transaction.
-BATCH_MAX = 50
+#: Assignments made in one transaction: each costs a dozen statements, whatever their number.
+BATCH_MAX = 200
 #: Assignments chosen at one time, from one look at chunks and nodes.
 PASS_MAX = 200
 #: Such looks in one call; what is left then is done by the next.
@@ -40,12 +41,12 @@ ROUNDS_MAX = 10
 # `granted` is what the decision was made on: a chunk that changed meanwhile is left out.
 _CLAIM = """
 UPDATE tasks_chunk
-SET granted = tasks_chunk.granted + claim.column3,
-    wanted = CASE WHEN tasks_chunk.wanted < claim.column4
-        THEN claim.column4 ELSE tasks_chunk.wanted END,
-    numeric_class = claim.column5
-FROM (VALUES {placeholders}) AS claim
-WHERE tasks_chunk.id = claim.column1 AND tasks_chunk.granted = claim.column2
+SET granted = tasks_chunk.granted + given.column3,
+    wanted = CASE WHEN tasks_chunk.wanted < given.column4
+        THEN given.column4 ELSE tasks_chunk.wanted END,
+    numeric_class = given.column5
+FROM {given}
+WHERE tasks_chunk.id = given.column1 AND tasks_chunk.granted = given.column2
     AND tasks_chunk.state IN ('open', 'provisional')
 RETURNING tasks_chunk.id
 """
@@ -88,15 +89,7 @@ def _assign_pass(
             waiting.explain_drained(jobs, now=now)
         return [], False
     nodes = candidates.free_nodes(jobs, now=now, node_ids=node_ids)
-    window = candidates.window(jobs, is_taken=bool(nodes))
-    matched = matching.match(
-        window.ready,
-        nodes,
-        limit=PASS_MAX,
-        held=candidates.held(jobs),
-        apart=candidates.apart(nodes),
-        wait_ms_max=WAIT_MS_MAX,
-    )
+    window, matched = _choose(jobs, nodes)
     made: list[Replica] = []
     news = {job.pk for job in jobs if _is_news(job)}
     for batch in _batches(matched.grants):
@@ -118,6 +111,30 @@ def _assign_pass(
         dispatch.assign(replica_ids=[replica.pk for replica in made])
     is_full = bool(made) and len(matched.grants) == PASS_MAX
     return [replica.pk for replica in made], is_full
+
+
+def _choose(
+    jobs: Sequence[Job], nodes: Sequence[matching.Candidate]
+) -> tuple[candidates.Window, matching.Matched]:
+    """Match the first chunks to the nodes: as many as there are places, which usually does.
+
+    Where the first ones may not go to these nodes, so that places stay free, more are read.
+    """
+    places = sum(node.free for node in nodes)
+    match = partial(
+        matching.match,
+        nodes=nodes,
+        limit=PASS_MAX,
+        held=candidates.held(jobs),
+        apart=candidates.apart(nodes),
+        wait_ms_max=WAIT_MS_MAX,
+    )
+    window = candidates.window(jobs, places=places)
+    matched = match(window.ready)
+    if window.is_cut and len(matched.grants) < places:
+        window = candidates.window(jobs)
+        matched = match(window.ready)
+    return window, matched
 
 
 def _batches(grants: Sequence[matching.Grant]) -> Iterator[list[matching.Grant]]:
@@ -226,16 +243,12 @@ def _claim(claims: Sequence[tuple[int, int, int, int, str]]) -> list[int]:
     # Locked in order first: the UPDATE alone takes rows as the plan finds them.
     list(
         Chunk.objects.select_for_update(of=("self",), no_key=True)
-        .filter(pk__in=[claim[0] for claim in claims])
+        .filter(pk__any_of=[claim[0] for claim in claims])
         .order_by("pk")
         .values_list("pk", flat=True)
     )
-    placeholders = ", ".join(["(%s, %s, %s, %s, %s)"] * len(claims))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _CLAIM.format(placeholders=placeholders), [value for claim in claims for value in claim]
-        )
-        return [chunk_id for (chunk_id,) in cursor.fetchall()]
+    taken = bulk.update(_CLAIM, claims, types=("bigint", "int", "int", "int", "text"))
+    return [chunk_id for (chunk_id,) in taken]
 
 
 def _replica(

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from django.db import connection, transaction
 
-from tasks import settlement
+from tasks import bulk, settlement
 from tasks.models import Chunk, Job, Replica
 from tasks.verification import acceptance, credits, facts, outcomes, terms, verdicts
 
@@ -30,32 +30,32 @@ _REPLICAS = """
 UPDATE tasks_replica
 SET state = 'accepted', reason = '', credited_tenths = given.column2, sequence = given.column3,
     is_canonical = given.column4
-FROM (VALUES {placeholders}) AS given
+FROM {given}
 WHERE tasks_replica.id = given.column1
 """
 _CHUNKS = """
 UPDATE tasks_chunk
 SET state = 'provisional', reason = '', decided_at = given.column2, settles_at = given.column3,
     granted = given.column4, wanted = given.column5, purpose = given.column6, stirred_at = NULL
-FROM (VALUES {placeholders}) AS given
+FROM {given}
 WHERE tasks_chunk.id = given.column1 AND tasks_chunk.state = 'open'
 """
 _AUDITED = """
 UPDATE tasks_chunk
 SET granted = given.column2, wanted = given.column2, stirred_at = NULL
-FROM (VALUES {placeholders}) AS given
+FROM {given}
 WHERE tasks_chunk.id = given.column1 AND tasks_chunk.state = 'provisional'
 """
 _CREDITED = """
 UPDATE tasks_replica SET credited_tenths = given.column2
-FROM (VALUES {placeholders}) AS given
+FROM {given}
 WHERE tasks_replica.id = given.column1
 """
 _ITEMS = """
 UPDATE tasks_item
 SET state = 'provisional', source = 'machine', decided_at = given.column3,
     detections = {detections}, classes = {classes}
-FROM (VALUES {placeholders}) AS given
+FROM {given}
 WHERE tasks_item.chunk_id = given.column1 AND tasks_item.position = given.column2
 """
 
@@ -108,7 +108,7 @@ def decide_all(chunk_ids: Sequence[int], *, now: datetime) -> int:
 def _decide_common(chunk_ids: Sequence[int], *, now: datetime) -> set[int]:
     chunks = list(
         Chunk.objects.select_for_update(of=("self",))
-        .filter(pk__in=chunk_ids, state__in=[Chunk.State.OPEN, Chunk.State.PROVISIONAL])
+        .filter(pk__any_of=chunk_ids, state__in=[Chunk.State.OPEN, Chunk.State.PROVISIONAL])
         .order_by("pk")
     )
     jobs = Job.objects.select_related("model").in_bulk({chunk.job_id for chunk in chunks})
@@ -173,13 +173,19 @@ def _is_audit(case: facts.Case) -> bool:
 
 
 def _write(agreed: Sequence[_Agreed], *, now: datetime) -> None:
-    """Write the verdicts in the order of locks: chunks are held; replicas, then jobs."""
-    _accept(agreed)
+    """Write the verdicts in the order of locks: chunks are held; nodes' records, then jobs.
+
+    Those two last, because other batches wait for them: they share nodes and jobs, no chunks.
+    """
     first = [each for each in agreed if each.is_first]
     audited = [each for each in agreed if not each.is_first]
     _give_results(first, now=now)
     _provisional(first, now=now)
-    _execute(_AUDITED, [(each.case.chunk.pk, len(each.case.answered)) for each in audited])
+    bulk.update(
+        _AUDITED,
+        [(each.case.chunk.pk, len(each.case.answered)) for each in audited],
+        types=("bigint", "int"),
+    )
     settlement.reward_first(
         [
             settlement.Earned(
@@ -196,6 +202,7 @@ def _write(agreed: Sequence[_Agreed], *, now: datetime) -> None:
         by_day[each.matures_at(now)] += [row.pk for row in each.group]
     for due_at, replica_ids in sorted(by_day.items()):
         settlement.postpone(replica_ids=replica_ids, due_at=due_at, now=now)
+    _accept(agreed)
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for each in agreed:
         job = counts[each.case.chunk.job_id]
@@ -225,14 +232,16 @@ def _accept(agreed: Sequence[_Agreed]) -> None:
             model_id=model_id, rows=rows, joined=joined, earned=earned, items=items
         )
     canonical = {each.group[0].pk for each in agreed if each.is_first}
-    _execute(
+    bulk.update(
         _REPLICAS,
         [(pk, earned[pk], sequences[pk], pk in canonical) for pk in sorted(joined)],
+        types=("bigint", "int", "int", "bool"),
     )
     later = [row for each in agreed for row in each.group if row.pk not in joined]
-    _execute(
+    bulk.update(
         _CREDITED,
         sorted((row.pk, earned[row.pk]) for row in later if earned[row.pk] > row.credited_tenths),
+        types=("bigint", "int"),
     )
 
 
@@ -248,11 +257,11 @@ def _give_results(agreed: Sequence[_Agreed], *, now: datetime) -> None:
     statement = _ITEMS.replace("{detections}", cast.format("column4")).replace(
         "{classes}", cast.format("column5")
     )
-    _execute(statement, rows)
+    bulk.update(statement, rows, types=("bigint", "int", "timestamptz", "text", "text"))
 
 
 def _provisional(agreed: Sequence[_Agreed], *, now: datetime) -> None:
-    _execute(
+    bulk.update(
         _CHUNKS,
         [
             (
@@ -265,23 +274,5 @@ def _provisional(agreed: Sequence[_Agreed], *, now: datetime) -> None:
             )
             for each in agreed
         ],
+        types=("bigint", "timestamptz", "timestamptz", "int", "int", "text"),
     )
-
-
-def _execute(statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Run an UPDATE over VALUES, in parts that SQLite's number of parameters allows."""
-    if not rows:
-        return
-    step = 4000 // len(rows[0])
-    adapt = connection.ops.adapt_datetimefield_value
-    with connection.cursor() as cursor:
-        for start in range(0, len(rows), step):
-            part = [
-                [adapt(value) if isinstance(value, datetime) else value for value in row]
-                for row in rows[start : start + step]
-            ]
-            one = "(" + ", ".join(["%s"] * len(part[0])) + ")"
-            cursor.execute(
-                statement.replace("{placeholders}", ", ".join([one] * len(part))),
-                [value for row in part for value in row],
-            )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from django.db import connection
 from django.db.models import Case, F, QuerySet, Value, When
 
-from tasks import pace, quotas
+from tasks import bulk, pace, quotas
 from tasks.models import Credibility, Replica
 from tasks.verification import credibility
 
@@ -101,11 +101,10 @@ SET checks_tenths = checks_tenths + given.column2, answers = answers + given.col
         WHEN checks_tenths + given.column2 >= %s AND state IN ('probation', 'watched')
         THEN 'trusted' ELSE state END,
     image_ms = CAST(given.column5 AS double precision)
-FROM (VALUES {placeholders}) AS given
-WHERE tasks_credibility.node_id = given.column1 AND tasks_credibility.model_id = %s
+FROM {given}
+WHERE tasks_credibility.node_id = given.column1
+    AND tasks_credibility.model_id = given.column6
 """
-#: Nodes in one statement; five parameters each.
-NODES_MAX = 1000
 
 
 def count_all(
@@ -132,26 +131,22 @@ def count_all(
     moved = sorted(node for node in accepted if accepted[node] or gained[node])
     known = _lock(model_id, moved)
     places = Counter({node: known[node].answers for node in moved})
-    for start in range(0, len(moved), NODES_MAX):
-        part = moved[start : start + NODES_MAX]
-        statement = _COUNT.replace(
-            "{placeholders}", ", ".join(["(%s, %s, %s, %s, %s)"] * len(part))
-        )
-        values = [
-            value
-            for node in part
-            for value in (
+    bulk.update(
+        _COUNT,
+        [
+            (
                 node,
                 gained[node],
                 accepted[node],
                 quotas.factor(accepted[node]),
                 pace.follow_all(known[node].image_ms, paces[node]),
+                model_id,
             )
-        ]
-        with connection.cursor() as cursor:
-            cursor.execute(
-                statement, [quotas.QUOTA_MAX, quotas.QUOTA_MAX, TRUSTED_TENTHS, *values, model_id]
-            )
+            for node in moved
+        ],
+        types=("text", "int", "int", "int", "float8", "text"),
+        values=(quotas.QUOTA_MAX, quotas.QUOTA_MAX, TRUSTED_TENTHS),
+    )
     sequences = {}
     for row in rows:
         if row.pk in joined:

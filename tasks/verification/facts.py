@@ -51,7 +51,7 @@ def read(chunk: Chunk, *, now: datetime) -> Case:
 def read_all(chunks: Sequence[Chunk], *, now: datetime) -> list[Case]:
     """Read all facts about chunks that the caller has locked; two queries for any number."""
     by_chunk: defaultdict[int, list[Replica]] = defaultdict(list)
-    rows = Replica.objects.filter(chunk__in=[chunk.pk for chunk in chunks])
+    rows = Replica.objects.filter(chunk__any_of=[chunk.pk for chunk in chunks])
     for row in rows.order_by("reported_at", "pk"):
         by_chunk[row.chunk_id].append(row)
     checks = _checks_of_holders(chunks, by_chunk)

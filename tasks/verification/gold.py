@@ -88,7 +88,7 @@ def show(
     bound = {
         pk: _Bound(numeric_class=numeric_class, gold_id=gold_id, position=position)
         for pk, numeric_class, gold_id, position in Chunk.objects.filter(
-            pk__in=by_chunk
+            pk__any_of=by_chunk
         ).values_list("pk", "numeric_class", "gold_id", "gold_position")
     }
     drawn = [
@@ -183,7 +183,7 @@ def score(chunk_ids: Collection[int], *, now: datetime) -> int:
     assert connection.in_atomic_block
     new = list(
         Replica.objects.filter(
-            chunk__in=chunk_ids, state=_S.REPORTED, gold__isnull=False, gold_outcome=""
+            chunk__any_of=chunk_ids, state=_S.REPORTED, gold__isnull=False, gold_outcome=""
         )
         .select_related("gold", "job")
         .order_by("pk")

@@ -11,7 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection
-from django.db.models import F
+from django.db.models import Case, DateTimeField, F, Value, When
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Coalesce
 
 from tasks import events, settlement
 from tasks.models import Chunk, Item, Job
@@ -63,13 +65,14 @@ def erase(chunk: Chunk, *, now: datetime) -> None:
 
 def count(*, job_id: str, counts: Mapping[str, int], now: datetime) -> None:
     """Move the job's counters, named as its columns, and end it with its last item."""
-    changed = {name: F(name) + count for name, count in counts.items() if count}
+    changed: dict[str, Combinable] = {
+        name: F(name) + count for name, count in counts.items() if count
+    }
     if not changed:
         return
-    jobs = Job.objects.filter(pk=job_id)
-    jobs.update(**changed, version=F("version") + 1)
     if counts.get("items_provisional", 0) > 0:
-        jobs.filter(first_result_at=None).update(first_result_at=now)
+        changed["first_result_at"] = Coalesce("first_result_at", Value(now, DateTimeField()))
+    Job.objects.filter(pk=job_id).update(**changed, version=F("version") + 1)
     finish(job_id=job_id, now=now)
 
 
@@ -85,11 +88,11 @@ def finish(*, job_id: str, now: datetime) -> bool:
         state__in=_OPEN,
         items_total=F("items_provisional") + F("items_final") + F("items_failed"),
     ).exclude(smoke=Job.Smoke.RUNNING)
-    common = {"finished_at": now, "version": F("version") + 1}
-    ended = decided.filter(items_failed__lt=F("items_total")).update(
-        state=Job.State.FINISHED, reason="", **common
-    ) or decided.filter(items_failed=F("items_total")).update(
-        state=Job.State.FAILED, reason=JobReason.NOTHING_AGREED, **common
+    ended = decided.update(
+        state=_by_outcome(Job.State.FAILED, Job.State.FINISHED),
+        reason=_by_outcome(JobReason.NOTHING_AGREED, ""),
+        finished_at=now,
+        version=F("version") + 1,
     )
     if not ended:
         return False
@@ -102,3 +105,9 @@ def finish(*, job_id: str, now: datetime) -> bool:
     )
     logger.info("job finished", extra={"job_id": job_id})
     return True
+
+
+def _by_outcome(failed: str, finished: str) -> Case:
+    """Return what a column of an ended job becomes: it failed if no item has a result."""
+    is_failed = When(items_failed=F("items_total"), then=Value(str(failed)))
+    return Case(is_failed, default=Value(finished))

@@ -175,6 +175,19 @@ def test_of_many_jobs_each_has_a_few_chunks_in_the_window(client_user, monkeypat
     assert set(window.jobs) == {job.pk for job in jobs}
 
 
+@pytest.mark.parametrize(
+    ("places", "count", "is_cut"), [(0, 1, True), (2, 2, True), (5, 5, True), (9, 5, False)]
+)
+def test_no_more_chunks_are_read_than_there_are_places(client_user, places, count, is_cut):
+    model = factories.make_model(image_ms=10_000)
+    job = factories.make_job(client_user, images=5, model=model.pk)
+
+    window = candidates.window([job], places=places)
+
+    assert [chunk.index for chunk in window.chunks] == list(range(count))
+    assert window.is_cut is is_cut
+
+
 def test_no_job_has_no_window():
     assert candidates.window([]) == candidates.Window(chunks=[], ready=[], jobs={})
 

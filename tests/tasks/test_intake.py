@@ -117,5 +117,5 @@ def test_many_reports_cost_as_many_queries_as_one(client_user, replicas):
     one, five = queries(replicas[:1]), queries(replicas[1:])
 
     if connection.vendor == "postgresql":
-        assert one == five == 14
+        assert one == five == 12
     assert set(Replica.objects.values_list("state", flat=True)) == {"reported"}

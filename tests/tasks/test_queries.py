@@ -155,7 +155,7 @@ def test_any_number_of_idle_nodes_takes_two_more_to_see_that_no_work_waits(
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_any_number_of_idle_nodes_takes_eleven_to_say_why_others_get_the_work(
+def test_any_number_of_idle_nodes_takes_ten_to_say_why_others_get_the_work(
     operator, client_user, now, count, django_assert_num_queries
 ):
     nodes = [factories.make_node(operator) for _ in range(count)]
@@ -164,7 +164,7 @@ def test_any_number_of_idle_nodes_takes_eleven_to_say_why_others_get_the_work(
         job.chunks.update(numeric_class="another")
         factories.announce(job, nodes=nodes)
 
-    with django_assert_num_queries(16):
+    with django_assert_num_queries(15):
         views = node_views.of_owner(operator.pk, now=now)
 
     assert {view.reason for view in views} == {"no_work_for_class"}

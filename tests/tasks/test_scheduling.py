@@ -258,6 +258,20 @@ def test_assignments_leave_after_commit(client_user, now, django_capture_on_comm
     assert [callback.keywords for callback in callbacks] == [{"replica_ids": made}]
 
 
+def test_chunks_that_may_not_go_to_whoever_is_free_hide_none_behind_them(
+    client_user, operator, now
+):
+    model = factories.make_model(image_ms=10_000)  # as slow as chunks of one picture want
+    first, second = (factories.make_node(operator, slots=slots) for slots in (3, 1))
+    job = ready_job(client_user, [first], images=6, model=model.pk)
+    assert len(scheduling.assign_ready(now=now)) == 3
+    factories.announce(job, nodes=[second])
+
+    (made,) = scheduling.assign_ready(now=now)
+
+    assert Replica.objects.get(pk=made).chunk.index == 3
+
+
 @pytest.mark.django_db(transaction=True)
 def test_schedulers_side_by_side_never_give_out_more_than_wanted(now, side_by_side):
     nodes = factories.make_fleet(4, slots=12)
