@@ -345,6 +345,7 @@ class History(RuleBasedStateMachine):
                 )
 
 
+@pytest.mark.lots
 @pytest.mark.django_db
 @pytest.mark.parametrize("count", [FEW_NODES, MANY_NODES])
 def test_any_history_ends_sound_and_paid(count):

@@ -18,7 +18,6 @@ from portal import metrics
 from tasks import broker, queues
 from tasks.models import Chunk, Job, Node, Strike
 from tasks.operations import figures, gates, overview, platform
-from tasks.verification import terms
 from tests import factories
 from tests.portal.api import calls
 from tests.tasks import work
@@ -273,9 +272,7 @@ def queries_of(now) -> int:
     return len(context)
 
 
-def test_a_scrape_costs_as_many_queries_for_much_as_for_little(now, monkeypatch):
-    monkeypatch.setattr(terms, "AUDIT_SHARE_OF_NEW", 0.0)  # no lot decides what is looked at
-
+def test_a_scrape_costs_as_many_queries_for_much_as_for_little(now):
     def more(images: int) -> None:
         fleet = factories.make_fleet(3, slots=1)
         trust.accepted_alone(factories.make_user(), factories.make_fleet(2), images=images)

@@ -11,7 +11,6 @@ from django.test.utils import CaptureQueriesContext
 from tasks import broker, queues, scheduling, sweeps
 from tasks.models import Chunk, Credibility, GoldItem, Job, Node, Replica
 from tasks.operations import gates, messages, overview
-from tasks.verification import terms
 from tests import factories
 from tests.tasks import work
 from tests.tasks.verification import trust
@@ -213,9 +212,7 @@ def queries_of(now) -> int:
     return len(context)
 
 
-def test_looking_costs_as_many_queries_for_much_as_for_little(nodes, now, monkeypatch):
-    monkeypatch.setattr(terms, "AUDIT_SHARE_OF_NEW", 0.0)  # no lot decides what is looked at
-
+def test_looking_costs_as_many_queries_for_much_as_for_little(nodes, now):
     def more(images: int) -> None:
         fleet = factories.make_fleet(3, slots=1)
         trust.accepted_alone(factories.make_user(), factories.make_fleet(2), images=images)

@@ -10,7 +10,7 @@ from django.db import transaction
 from tasks import errors, node_views, records, scheduling
 from tasks.models import Chunk, Credibility, Node, Replica, StaffAction, Strike
 from tasks.operations import quarantines
-from tasks.verification import faults, strikes, terms
+from tasks.verification import faults, strikes
 from tests import factories
 from tests.tasks import work
 from tests.tasks.verification import trust
@@ -23,12 +23,6 @@ SECOND = timedelta(seconds=1)
 @pytest.fixture
 def nodes():
     return factories.make_fleet(5, slots=4)
-
-
-@pytest.fixture(autouse=True)
-def _no_audits(monkeypatch):
-    """Nothing is drawn by lot beside what staff ask for."""
-    monkeypatch.setattr(terms, "AUDIT_SHARE_OF_NEW", 0.0)
 
 
 @pytest.fixture

@@ -9,19 +9,13 @@ import pytest
 from tasks import scheduling, sweeps
 from tasks.models import Chunk, Job, Node, StaffAction, Strike
 from tasks.operations import reverification
-from tasks.verification import finality, terms, verdicts
+from tasks.verification import finality, verdicts
 from tests import factories
 from tests.tasks import work
 from tests.tasks.verification import trust
 
 pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)
-
-
-@pytest.fixture(autouse=True)
-def _no_audits(monkeypatch):
-    """Nothing is drawn by lot beside what staff ask for."""
-    monkeypatch.setattr(terms, "AUDIT_SHARE_OF_NEW", 0.0)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests import factories
 from tests.tasks import work
 from tests.tasks.verification import trust
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.lots]
 CHUNKS = range(10_000)
 
 

@@ -24,7 +24,7 @@ SEEN = ((), ((1, 0.9, 10.0, 10.0, 20.0, 20.0),), ((1, 0.902, 10.0, 10.0, 20.0, 2
 
 JOB_COLUMNS = [field.name for field in Job._meta.fields if field.name != "version"]
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.lots]
 
 
 @pytest.fixture

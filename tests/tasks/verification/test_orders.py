@@ -16,7 +16,7 @@ from tasks.verification import faults, strikes, verdicts
 from tests import factories
 from tests.tasks import work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.lots]
 NOW = factories.NOW
 NODES = 6
 #: Two that are the same and two that are not.
