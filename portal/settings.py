@@ -175,6 +175,9 @@ SMOKE_CHUNKS_MIN = env.integer("NODEFOLK_SMOKE_CHUNKS_MIN", 20)
 # Pictures the platform's referee may compute in an hour: disputes, smoke tests, gold.
 REFEREE_IMAGES_PER_HOUR = env.integer("NODEFOLK_REFEREE_IMAGES_PER_HOUR", 2000)
 
+# Unused gold pictures to have ready for each model; 0: no more are made.
+GOLD_STOCK = env.integer("NODEFOLK_GOLD_STOCK", 40)
+
 # The platform's Ed25519 key that signs assignments; made on first use when absent.
 PLATFORM_KEY_PATH = Path(env.text("NODEFOLK_PLATFORM_KEY", str(DATA_DIR / "platform.key")))
 

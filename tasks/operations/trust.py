@@ -12,7 +12,6 @@ from django.db.models import Case, Count, F, Min, Q, Sum, Value, When
 
 from tasks import referee
 from tasks.models import CatalogModel, Chunk, Credibility, GoldItem, Node
-from tasks.verification import gold
 
 #: Models whose trust and gold are shown.
 MODELS_MAX: Final = 50
@@ -110,7 +109,7 @@ def gold_stock() -> list[GoldStock]:
             model_name=name,
             unused=found.get(model_id, none)["unused"],
             in_use=found.get(model_id, none)["usable"] - found.get(model_id, none)["unused"],
-            wanted=gold.STOCK,
+            wanted=settings.GOLD_STOCK,
         )
         for model_id, name in named.items()
     ]

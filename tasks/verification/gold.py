@@ -34,8 +34,7 @@ OBJECTS_MIN: Final = 3
 MARGIN_MIN: Final = 0.2
 #: Scores from which an object is surely there.
 SCORE_SURE: Final = 0.5
-#: Unused gold kept for each model, and how many pictures are looked at in one go.
-STOCK: Final = 40
+#: Pictures looked at in one go, for each model.
 MADE_AT_ONCE: Final = 8
 #: Of the referee's budget; the rest is for disputes and smoke tests.
 BUDGET_SHARE: Final = 0.5
@@ -258,7 +257,7 @@ def _short_of_gold() -> list[CatalogModel]:
     """Return models with work of late and little unused gold. Two queries."""
     unused = Counter(GoldItem.objects.filter(uses=0).values_list("model", flat=True))
     lately = Job.objects.order_by("-submitted_at", "-pk").values_list("model", flat=True)[:100]
-    models = {model for model in lately if unused[model] < STOCK}
+    models = {model for model in lately if unused[model] < settings.GOLD_STOCK}
     return list(CatalogModel.objects.filter(pk__in=models).order_by("pk"))
 
 

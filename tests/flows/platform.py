@@ -36,12 +36,16 @@ class Platform:
         """Open the API as one of the cast."""
         return sample.session(url=self.stack.url, api_key=self.logins[role]["api_key"])
 
-    def python(self, code: str) -> Any:
+    def python(self, code: str, **variables: str) -> Any:
         """Run code inside the platform's settings; it prints one JSON document."""
         prelude = "import django, json; django.setup()\n"
         done = subprocess.run(
             [sys.executable, "-c", prelude + code],
-            env={**self.stack.environment, "DJANGO_SETTINGS_MODULE": "portal.settings"},
+            env={
+                **self.stack.environment,
+                "DJANGO_SETTINGS_MODULE": "portal.settings",
+                **variables,
+            },
             cwd=stack.BASE_DIR,
             check=False,
             capture_output=True,
@@ -129,6 +133,8 @@ def running(
         "NODEFOLK_DATA": str(data_dir),
         "NODEFOLK_PUBLIC_URL": public_url or f"http://127.0.0.1:{port}",
         "NODEFOLK_LEASE_SECONDS": str(LEASE_SECONDS),
+        # Puppets do not know what gold shows; the test of cheats makes its own.
+        "NODEFOLK_GOLD_STOCK": "0",
         "PYTHONUNBUFFERED": "1",
         **servers,
     }
