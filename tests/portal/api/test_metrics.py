@@ -273,17 +273,11 @@ def queries_of(now) -> int:
 
 
 def test_a_scrape_costs_as_many_queries_for_much_as_for_little(now):
-    def more(images: int) -> None:
-        fleet = factories.make_fleet(3, slots=1)
-        trust.accepted_alone(factories.make_user(), factories.make_fleet(2), images=images)
-        job = work.start(factories.make_user(), fleet[:2], images=2 * images)
-        factories.announce(job, nodes=fleet[2:])
-
     for _ in range(2):
-        more(images=3)
+        trust.keep_busy(images=3)
     few = queries_of(now)
     for _ in range(3):
-        more(images=4)
+        trust.keep_busy(images=4)
 
     assert queries_of(now) == few
     assert few <= 36

@@ -214,10 +214,7 @@ def queries_of(now) -> int:
 
 def test_looking_costs_as_many_queries_for_much_as_for_little(nodes, now):
     def more(images: int) -> None:
-        fleet = factories.make_fleet(3, slots=1)
-        trust.accepted_alone(factories.make_user(), factories.make_fleet(2), images=images)
-        job = work.start(factories.make_user(), fleet[:2], images=2 * images)
-        factories.announce(job, nodes=fleet[2:])
+        trust.keep_busy(images=images)
         factories.make_node(nodes[0].owner, drained_at=now)
 
     more(images=3)

@@ -30,6 +30,14 @@ def accepted_alone(owner: Any, nodes: Sequence[Node], *, checks: int = 50, **fie
     return job
 
 
+def keep_busy(*, images: int) -> None:
+    """Add a job that is done, one of twice as many images under way, and a node without work."""
+    accepted_alone(factories.make_user(), factories.make_fleet(2), images=images)
+    fleet = factories.make_fleet(3, slots=1)
+    job = work.start(factories.make_user(), fleet[:2], images=2 * images)
+    factories.announce(job, nodes=fleet[2:])
+
+
 def catch(replica: Replica, *, now: Any = NOW) -> Strike:
     """Let a gold picture have shown that the node lied, and everything follow from it."""
     faults.record(
